@@ -1,0 +1,65 @@
+"""A latent to a small picture by a linear map: good enough to see the picture form, and nearly free."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from backend.models.loader import LoadedModel
+from backend.types import Pixels
+
+# Latent to RGB for the SD 1.x autoencoder, fitted by the ComfyUI and InvokeAI communities; rows are latent channels.
+_SD1 = torch.tensor(
+    [[0.3512, 0.2297, 0.3227], [0.3250, 0.4974, 0.2350], [-0.2829, 0.1762, 0.2721], [-0.2120, -0.2616, -0.7177]]
+)
+_FITTED = "latent_rgb.safetensors"
+
+
+class LatentToRgb:
+    """`weight` (C, 3*p*p), `bias` (3*p*p,): one latent pixel gives a p x p patch of RGB in [-1, 1]."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self._weight, self._bias = weight.float().cpu(), bias.float().cpu()
+        self._patch = round((weight.shape[1] / 3) ** 0.5)
+
+    def __call__(self, latent: Tensor) -> Pixels:
+        """(1, C, h, w) to pixels (h*p, w*p, 3)."""
+        rows, columns = latent.shape[-2:]
+        flat = latent[0].float().cpu().permute(1, 2, 0) @ self._weight + self._bias
+        patches = flat.reshape(rows, columns, 3, self._patch, self._patch).permute(0, 3, 1, 4, 2)
+        image = patches.reshape(rows * self._patch, columns * self._patch, 3)
+        return ((image / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
+
+
+def preview_map(model: LoadedModel) -> LatentToRgb:
+    """The map that comes with the model, the known one for SD's 4 channels, or one fitted by decoding noise."""
+    file = Path(model.info.path) / _FITTED
+    if model.info.layout == "diffusers" and file.is_file():
+        tensors = load_file(file)
+        return LatentToRgb(tensors["weight"], tensors["bias"])
+    if model.vae.config.latent_channels == 4 and model.latent_factor == 8:
+        return LatentToRgb(_SD1, torch.zeros(3))
+    return _fit(model)
+
+
+def _fit(model: LoadedModel) -> LatentToRgb:
+    """Least squares between random latents and the mean colours the autoencoder makes of their pixels."""
+    channels, factor = model.vae.config.latent_channels, model.latent_factor
+    latents = torch.randn(2, channels, 8, 8, generator=torch.Generator().manual_seed(0)).to(model.device, model.dtype)
+    with torch.inference_mode():
+        image = model.vae.decode(latents / model.vae.config.scaling_factor, return_dict=False)[0].float()
+    colours = torch.nn.functional.avg_pool2d(image, factor).permute(0, 2, 3, 1).reshape(-1, 3).cpu()
+    points = latents.float().permute(0, 2, 3, 1).reshape(-1, channels).cpu()
+    design = torch.cat([points, torch.ones(len(points), 1)], dim=1)
+    solution = torch.linalg.lstsq(design, colours).solution
+    return LatentToRgb(solution[:-1], solution[-1])
+
+
+def blurred(pixels: Pixels) -> Pixels:
+    """So much that only colours are left: for policies that hold a picture back until it has been inspected."""
+    return np.asarray(cv2.GaussianBlur(pixels, (0, 0), max(pixels.shape[:2]) / 8), dtype=np.uint8)

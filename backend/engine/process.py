@@ -1,0 +1,100 @@
+"""The engine process: builds the models' memory and the safety desk, runs the loop, talks to the studio by a pipe."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import Connection
+
+import diffusers
+import torch
+import transformers
+
+from backend import netguard
+from backend.engine.facts import describe
+from backend.engine.loop import Engine
+from backend.errors import SignetError
+from backend.models.loader import load
+from backend.models.memory import ModelMemory
+from backend.wire import Crashed, EngineConfig, FromEngine, Loaded, Ready, Stop
+
+_LOG = logging.getLogger(__name__)
+
+
+def main(connection: Connection, config: EngineConfig) -> None:
+    """Runs in a spawned process until the studio says Stop or goes away."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the studio's business
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s engine %(levelname)s %(message)s")
+    if config.offline:
+        netguard.forbid_outgoing()
+    _quiet_libraries()
+    send = _sender(connection)
+    try:
+        engine = _build(config, send)
+    except SignetError as error:
+        send(Crashed(error.problem.sentence()))
+        return
+    threading.Thread(target=_receive, args=(connection, engine), daemon=True, name="receive").start()
+    engine.run()
+
+
+def _build(config: EngineConfig, send: Callable[[FromEngine], None]) -> Engine:
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = pick_device(config.device)
+    memory = ModelMemory(partial(load, device=device, dtype=pick_dtype(device)), config.memory)
+    desk = config.open_desk()
+    if config.warm:
+        try:
+            memory.get(config.warm)
+        except SignetError as error:
+            _LOG.warning("the default model could not be loaded: %s", error)
+    send(Loaded(memory.loaded))
+    send(Ready(describe(device)))
+    return Engine(memory, desk, send, previews=config.previews_per_second, blur_previews=config.blur_previews)
+
+
+def pick_device(wanted: str) -> torch.device:
+    """A device asked for by name is taken at its word; "auto" takes the best there is."""
+    if wanted != "auto":
+        return torch.device(wanted)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def pick_dtype(device: torch.device) -> torch.dtype:
+    """Half precision where it is fast and usual; float32 on the CPU, where small models are no slower in it."""
+    return torch.float32 if device.type == "cpu" else torch.float16
+
+
+def _sender(connection: Connection) -> Callable[[FromEngine], None]:
+    lock = threading.Lock()
+
+    def send(message: FromEngine) -> None:
+        with lock:
+            connection.send(message)
+
+    return send
+
+
+def _receive(connection: Connection, engine: Engine) -> None:
+    while True:
+        try:
+            message = connection.recv()
+        except (EOFError, OSError):
+            os._exit(0)  # the studio is gone: nobody is left to seal for
+        engine.inbox.put(message)
+        if isinstance(message, Stop):
+            return
+
+
+def _quiet_libraries() -> None:
+    diffusers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()

@@ -1,0 +1,81 @@
+"""What happened to each job, kept for a while so that a watcher who comes late or comes back can catch up."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from backend.types import Event
+
+KEEP_JOBS = 500
+TERMINAL = frozenset({"done", "cancelled", "failed", "interrupted"})
+
+
+@dataclass(slots=True)
+class _Log:
+    """`events` in order of seq; consecutive steps are conflated into the newest. `preview` is the newest JPEG."""
+
+    seq: int = 0
+    events: list[Event] = field(default_factory=list)
+    preview: bytes | None = None
+    previews: int = 0
+
+
+class EventLog:
+    """Thread-safe. Old steps are dropped when newer ones arrive: a watcher wants the present, not every frame."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Condition()
+        self._logs: OrderedDict[str, _Log] = OrderedDict()
+
+    def add(self, job_id: str, make: Callable[[int, int | None], Event]) -> None:
+        """Append what `make(seq, preview version)` returns; calls for one job come from one thread at a time."""
+        with self._lock:
+            log = self._log(job_id)
+            log.seq += 1
+            event = make(log.seq, log.previews or None)
+            if log.events and event.phase in ("step", "queued") and log.events[-1].phase == event.phase:
+                log.events[-1] = event
+            else:
+                log.events.append(event)
+            self._lock.notify_all()
+
+    def put_preview(self, job_id: str, jpeg: bytes) -> None:
+        with self._lock:
+            log = self._log(job_id)
+            log.preview, log.previews = jpeg, log.previews + 1
+
+    def preview(self, job_id: str) -> bytes | None:
+        with self._lock:
+            log = self._logs.get(job_id)
+            return log.preview if log else None
+
+    def drop_preview(self, job_id: str) -> None:
+        with self._lock:
+            if job_id in self._logs:
+                self._logs[job_id].preview = None
+
+    def after(self, job_id: str, seq: int) -> tuple[Event, ...]:
+        """Events with a larger seq, oldest first."""
+        with self._lock:
+            log = self._logs.get(job_id)
+            return tuple(event for event in log.events if event.seq > seq) if log else ()
+
+    def wait_end(self, job_id: str, timeout: float | None) -> bool:
+        """Block until the job's last event is a final one. False if the time (seconds) ran out."""
+
+        def ended() -> bool:
+            events = self._log(job_id).events
+            return bool(events) and events[-1].phase in TERMINAL
+
+        with self._lock:
+            return self._lock.wait_for(ended, timeout)
+
+    def _log(self, job_id: str) -> _Log:
+        if job_id not in self._logs:
+            self._logs[job_id] = _Log()
+            while len(self._logs) > KEEP_JOBS:
+                self._logs.popitem(last=False)
+        return self._logs[job_id]

@@ -1,0 +1,406 @@
+"""The front desk: every face submits, watches, cancels and fetches here, and nowhere else. Never imports torch."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from backend import images, queue, wire
+from backend.errors import (
+    Broken,
+    Busy,
+    Conflict,
+    EngineCrashed,
+    NotFound,
+    Problem,
+    Refused,
+    SignetError,
+    Unavailable,
+    UnreadableImage,
+)
+from backend.events import EventLog
+from backend.ids import new_id
+from backend.journal import Journal
+from backend.models.catalog import Catalog
+from backend.ports import Admission, HistoryStore, JobStore, Verifier
+from backend.requests import checked, images_left
+from backend.settings import Settings
+from backend.storage import Storage
+from backend.supervisor import EngineLink
+from backend.types import (
+    Event,
+    HistoryPage,
+    HistoryQuery,
+    Job,
+    JobState,
+    ModelInfo,
+    Phase,
+    Principal,
+    Record,
+    SealedImage,
+    Verdict,
+    VerifyReport,
+)
+
+_LOG = logging.getLogger(__name__)
+ROOM = 16
+"""Pictures handed to the engine at once: enough to fill its largest batch twice, the rest waits in fair order."""
+
+EngineState = Literal["starting", "ready", "restarting", "failed", "stopped"]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What the state line shows. `waiting` and `running` count jobs, `free_bytes` is disk space for pictures."""
+
+    engine: EngineState
+    detail: str
+    device: str | None
+    waiting: int
+    running: int
+    free_bytes: int
+    loaded: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Where things are kept."""
+
+    jobs: JobStore
+    history: HistoryStore
+    storage: Storage
+    journal: Journal
+
+
+class Service:
+    """Thread-safe. Owns the order of work; the engine behind `link` owns the device."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        stores: Stores,
+        catalog: Catalog,
+        admission: Admission,
+        verifier: Verifier,
+        link: EngineLink,
+    ) -> None:
+        self.settings = settings
+        self._stores = stores
+        self._catalog = catalog
+        self._admission = admission
+        self._verifier = verifier
+        self._link = link
+        self._events = EventLog()
+        self._lock = threading.RLock()
+        self._waiting: dict[str, Job] = {}
+        self._running: dict[str, Job] = {}
+        self._served: tuple[str, ...] = ()
+        self._engine: EngineState = "starting"
+        self._detail = "The engine is starting."
+        self._device: str | None = None
+        self._loaded: tuple[str, ...] = ()
+
+    def start(self) -> None:
+        self._link.start(self._hear)
+
+    def close(self) -> None:
+        """Stop the engine. Jobs under way are offered again at the next start."""
+        self._engine = "stopped"
+        self._link.close()
+
+    # ---- jobs
+
+    def submit(self, fields: Mapping[str, Any], principal: Principal) -> Job:
+        """Check, admit and queue a request. Raises the SignetError that says why not."""
+        request = checked(fields, self._catalog, self.settings)
+        self._stores.storage.check_room(0)
+        now = datetime.now(UTC)
+        try:
+            verdict = self._admission.admit(request, principal)
+        except Refused as error:
+            silent = Verdict("note", "refused")
+            job = Job(new_id(), request, principal, "refused", now, now, silent, problem=asdict(error.problem))
+            self._stores.jobs.add(job)
+            raise
+        with self._lock:
+            if len(self._waiting) >= self.settings.max_waiting_jobs:
+                raise Busy(f"{len(self._waiting)} jobs are waiting already.", retry_after=30)
+            job = Job(new_id(), request, principal, "queued", now, now, verdict)
+            self._stores.jobs.add(job)
+            self._enqueue(job)
+        return job
+
+    def resume(self, job_id: str, principal: Principal) -> Job:
+        """Queue an interrupted job again; pictures that it has already made are kept and not made twice."""
+        with self._lock:
+            job = self._stores.jobs.move(job_id, "queued")
+            self._enqueue(job)
+        return job
+
+    def cancel(self, job_id: str, principal: Principal) -> Job:
+        """Takes effect at once for a waiting job, within one step for a running one."""
+        with self._lock:
+            job = self.job(job_id)
+            if job.id in self._running:
+                self._link.cancel(job_id)
+                return job
+            if job.state == "cancelled":
+                return job
+            if job.state not in ("queued", "interrupted"):
+                raise Conflict(f"The job is already {job.state}.", "There is nothing left to cancel.")
+            job = self._stores.jobs.move(job_id, "cancelled")
+            self._waiting.pop(job_id, None)
+            self._tell(job_id, "cancelled", message="cancelled before it started")
+            self._tell_positions()
+        return job
+
+    def job(self, job_id: str) -> Job:
+        job = self._stores.jobs.get(job_id)
+        if job is None:
+            raise NotFound("job", job_id)
+        return job
+
+    def jobs(self, principal: Principal, limit: int = 20) -> tuple[Job, ...]:
+        return self._stores.jobs.recent(principal.id, limit)
+
+    def events(self, job_id: str, after: int = 0) -> tuple[Event, ...]:
+        """What happened since event number `after`. A job of an earlier run of the studio tells its last state."""
+        known = self._events.after(job_id, 0)
+        if known:
+            return tuple(event for event in known if event.seq > after) if known[-1].seq >= after else known
+        job = self.job(job_id)
+        phase: Phase = "failed" if job.state == "refused" else _PHASES[job.state]
+        return (Event(job_id, after + 1, phase, problem=job.problem),)
+
+    def preview(self, job_id: str) -> bytes | None:
+        """The newest preview as JPEG, while the job runs."""
+        return self._events.preview(job_id)
+
+    def wait(self, job_id: str, timeout: float | None = None) -> Job:
+        """Block until the job is through (or `timeout` seconds have passed) and return it."""
+        if self.job(job_id).state in queue.UNFINISHED:
+            self._events.wait_end(job_id, timeout)
+        return self.job(job_id)
+
+    # ---- pictures
+
+    def record(self, record_id: str) -> Record:
+        record = self._stores.history.get(record_id)
+        if record is None:
+            raise NotFound("record", record_id)
+        return record
+
+    def records(self, query: HistoryQuery) -> HistoryPage:
+        return self._stores.history.page(query)
+
+    def of_job(self, job_id: str) -> tuple[Record, ...]:
+        return self._stores.history.of_job(job_id)
+
+    def file(self, record_id: str) -> Path:
+        """The file with the signed bytes."""
+        return self._stores.storage.path(self.record(record_id).path)
+
+    def thumbnail(self, record_id: str) -> Path:
+        """A small WebP, or the file itself where it is small enough."""
+        record = self.record(record_id)
+        small = record.thumbnail_path and self._stores.storage.path(record.thumbnail_path)
+        return small if small and small.is_file() else self._stores.storage.path(record.path)
+
+    def rate(self, record_id: str, rating: int) -> Record:
+        return self._stores.history.rate(record_id, rating)
+
+    def delete(self, record_id: str) -> Record:
+        """Remove a picture: first the row, then its files."""
+        record = self._stores.history.delete(record_id)
+        for path in (record.path, record.thumbnail_path):
+            if path:
+                self._stores.storage.delete(path)
+        return record
+
+    def filters(self) -> Mapping[str, tuple[str, ...]]:
+        return self._stores.history.choices()
+
+    def verify(self, data: bytes) -> VerifyReport:
+        """What can be said about any picture. Raises UnreadableImage if nothing can."""
+        media_type = images.media_type(data)
+        try:
+            found = images.decode(data, max_pixels=self.settings.upload_limit_mpx * 1_000_000)
+        except UnreadableImage:
+            report = self._verifier.verify(data, media_type, None, None)
+            if report.c2pa.state == "absent":
+                raise
+            return report
+        return self._verifier.verify(data, media_type, found.pixels, found.text)
+
+    # ---- state
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        return self._catalog.all()
+
+    def health(self) -> Health:
+        with self._lock:
+            waiting, running = len(self._waiting), len(self._running)
+            free = self._stores.storage.room()
+            return Health(self._engine, self._detail, self._device, waiting, running, free, self._loaded)
+
+    # ---- the queue
+
+    def _enqueue(self, job: Job) -> None:
+        if self._engine == "failed":
+            problem = Unavailable(
+                f"The engine does not start: {self._detail}", "Run the doctor: python3 launch.py doctor."
+            )
+            self._fail(job.id, problem.problem)
+            raise problem
+        self._waiting[job.id] = job
+        self._tell(job.id, "queued", position=len(self._waiting) - 1)
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        """Hand the engine what it has room for, in fair order."""
+        with self._lock:
+            while self._engine == "ready" and self._waiting:
+                if sum(job.request.count for job in self._running.values()) >= ROOM:
+                    break
+                turn = queue.next_jobs(tuple(self._waiting.values()), tuple(self._running.values()), 1, self._served)
+                self._served = queue.turns(self._served, turn)
+                for job in turn:
+                    self._hand_over(job)
+            self._tell_positions()
+
+    def _hand_over(self, job: Job) -> None:
+        del self._waiting[job.id]
+        done = [record.index for record in self._stores.history.of_job(job.id)]
+        try:
+            model = self._catalog.find(job.request.model)
+            self._running[job.id] = self._stores.jobs.move(job.id, "running")
+        except SignetError as error:
+            self._fail(job.id, error.problem)
+            return
+        self._link.submit(wire.Work(job.id, job.request, model, job.verdict, images_left(job.request, done)))
+
+    def _tell_positions(self) -> None:
+        for position, job_id in enumerate(self._waiting):
+            last = self._events.after(job_id, 0)
+            if not last or last[-1].position != position:
+                self._tell(job_id, "queued", position=position)
+
+    # ---- what the engine says (one thread, in order)
+
+    def _hear(self, message: wire.FromEngine) -> None:
+        try:
+            self._on_message(message)
+        except SignetError as error:
+            _LOG.warning("%s", error)
+        except Exception:  # noqa: BLE001 - the studio's edge towards the engine: logged, and the queue goes on
+            _LOG.exception("while handling %s", type(message).__name__)
+
+    def _on_message(self, message: wire.FromEngine) -> None:
+        match message:
+            case wire.Ready(device):
+                self._set_engine("ready", "", device)
+                self._dispatch()
+            case wire.Loaded(models):
+                self._loaded = models
+            case wire.Progress():
+                self._tell_progress(message)
+            case wire.Preview(job_id, jpeg):
+                if job_id in self._running:
+                    self._events.put_preview(job_id, jpeg)
+            case wire.Sealed(job_id, sealed):
+                self._keep(job_id, sealed)
+            case wire.Ended():
+                self._ended(message)
+            case wire.Crashed(detail):
+                self._set_engine("restarting", detail, None)
+                for job_id in tuple(self._running):
+                    self._fail(job_id, EngineCrashed(detail).problem)
+            case wire.GaveUp(detail):
+                self._set_engine("failed", detail, None)
+                problem = Unavailable(f"The engine does not start: {detail}").problem
+                for job_id in tuple(self._waiting):
+                    self._fail(job_id, problem)
+
+    def _set_engine(self, state: EngineState, detail: str, device: str | None) -> None:
+        with self._lock:
+            self._engine, self._detail, self._device = state, detail, device
+            self._loaded = self._loaded if device else ()
+
+    def _tell_progress(self, message: wire.Progress) -> None:
+        if message.job_id not in self._running:
+            return
+        fraction = message.step / message.steps if message.steps else None
+        self._tell(
+            message.job_id,
+            message.phase,
+            step=message.step,
+            steps=message.steps,
+            fraction=fraction,
+            eta=message.eta,
+            message=message.message,
+        )
+
+    def _keep(self, job_id: str, sealed: SealedImage) -> None:
+        job = self._running.get(job_id)
+        if job is None:
+            return  # cancelled or failed meanwhile; what was not stored does not exist
+        try:
+            made = {record.index for record in self._stores.history.of_job(job_id)} | {sealed.index}
+            record = self._stores.journal.keep(sealed, job_id, last=len(made) == job.request.count)
+        except SignetError as error:
+            problem = error.problem
+        except Exception:  # noqa: BLE001 - a failing disk or database must fail this job, not the studio
+            trace = new_id()[-8:]
+            _LOG.exception("trace %s", trace)
+            problem = Broken(trace).problem
+        else:
+            self._tell(job_id, "image", record_id=record.id)
+            return
+        self._fail(job_id, problem)
+        self._link.cancel(job_id)
+
+    def _ended(self, message: wire.Ended) -> None:
+        with self._lock:
+            if message.job_id not in self._running:
+                return
+            if message.problem:
+                self._fail(message.job_id, message.problem)
+            else:
+                self._close_job(message.job_id, "cancelled" if message.cancelled else "done")
+        self._dispatch()
+
+    def _close_job(self, job_id: str, state: Literal["cancelled", "done"]) -> None:
+        del self._running[job_id]
+        if self.job(job_id).state in queue.UNFINISHED:  # the journal has already closed a job that is done
+            self._stores.jobs.move(job_id, state)
+        self._events.drop_preview(job_id)
+        self._tell(job_id, _PHASES[self.job(job_id).state])
+
+    def _fail(self, job_id: str, problem: Problem) -> None:
+        with self._lock:
+            self._running.pop(job_id, None)
+            self._waiting.pop(job_id, None)
+            self._stores.jobs.move(job_id, "failed", problem=asdict(problem))
+            self._events.drop_preview(job_id)
+            self._tell(job_id, "failed", problem=asdict(problem), message=problem.sentence())
+
+    def _tell(self, job_id: str, phase: Phase, **what: Any) -> None:
+        plain = Event(job_id, 0, phase, **what)
+        self._events.add(job_id, lambda seq, preview: replace(plain, seq=seq, preview=preview))
+
+
+_PHASES: Mapping[JobState, Phase] = {
+    "queued": "queued",
+    "running": "step",
+    "sealing": "sealing",
+    "done": "done",
+    "cancelled": "cancelled",
+    "refused": "failed",
+    "failed": "failed",
+    "interrupted": "interrupted",
+}

@@ -1,0 +1,83 @@
+"""All server settings in one documented class.
+
+Defaults, then `config.toml` in the data folder, then environment (`SIGNET_*`), then the command line. Fixed at start.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The folder of the checkout: where models/starter lies."""
+
+
+class Settings(BaseSettings):
+    """What the owner can set. Units are in the names."""
+
+    model_config = SettingsConfigDict(env_prefix="SIGNET_", frozen=True, extra="forbid")
+
+    data: Path = Field(ROOT / "data", description="Folder of all user data: models, outputs, database, keys, logs.")
+    host: str = Field("127.0.0.1", description="Address to listen on. Anything but loopback needs a pass-phrase first.")
+    port: int = Field(7860, ge=1, le=65535, description="TCP port of the studio.")
+    database_url: str | None = Field(None, description="SQLAlchemy URL; SQLite in the data folder when empty.")
+    allowed_hosts: tuple[str, ...] = Field((), description="Extra Host names that may be used besides loopback.")
+    allowed_origins: tuple[str, ...] = Field((), description="Other web origins that may call the API from a browser.")
+    offline: bool = Field(False, description="Refuse every outgoing connection of the studio and the engine.")
+
+    default_model: str = Field("starter", description="Model used when a request names none.")
+    model_folders: tuple[Path, ...] = Field((), description="More folders with checkpoints, read in place.")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where models run.")
+    threads: int | None = Field(None, ge=1, description="CPU threads of the engine; all cores when empty.")
+    model_memory_mb: int = Field(8192, ge=64, description="Weights kept in memory before the oldest model is unloaded.")
+
+    max_side_px: int = Field(2048, ge=64, description="Largest width or height of a picture.")
+    max_steps: int = Field(150, ge=1, description="Largest number of steps.")
+    max_count: int = Field(8, ge=1, description="Most pictures in one request.")
+    max_prompt_chars: int = Field(4000, ge=1, description="Longest prompt in characters.")
+    max_waiting_jobs: int = Field(100, ge=1, description="Jobs that may wait before new ones are turned away.")
+    upload_limit_mb: int = Field(32, ge=1, description="Largest file that Verify accepts.")
+    upload_limit_mpx: int = Field(64, ge=1, description="Largest picture that Verify decodes, in millions of pixels.")
+    disk_reserve_mb: int = Field(64, ge=0, description="New jobs are refused when less disk than this is free.")
+
+    watermark: Literal["signet-dct", "dwtDct", "dwtDctSvd", "rivaGan"] = Field(
+        "signet-dct", description="Invisible mark in every picture. Only signet-dct survives everyday edits; see docs."
+    )
+    nsfw_threshold: float = Field(0.8, gt=0, lt=1, description="OpenNSFW score from which a picture is flagged.")
+    blur_previews: bool = Field(False, description="Blur live previews until the picture has been inspected.")
+    training_use: Literal["notAllowed", "allowed"] = Field(
+        "notAllowed", description="What the Content Credentials say about using the picture to train AI."
+    )
+    prompt_in_credentials: bool = Field(False, description="Write prompt and seed into the Content Credentials.")
+    prompt_in_infotext: bool = Field(True, description='Write the A1111 "parameters" text into the file.')
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much the log says.")
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL in force."""
+        return self.database_url or f"sqlite:///{self.data / 'signet.db'}"
+
+    @property
+    def outputs(self) -> Path:
+        return self.data / "outputs"
+
+    @property
+    def keys(self) -> Path:
+        return self.data / "keys"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line (init) over environment over config.toml. The data folder itself comes from the first two."""
+        named = {**env_settings(), **init_settings()}
+        config = Path(named.get("data", ROOT / "data")) / "config.toml"
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, config)

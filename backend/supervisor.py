@@ -1,0 +1,136 @@
+"""Starts an engine process, watches it, and starts it again with growing pauses when it dies."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Protocol
+
+from backend.wire import Cancel, Crashed, EngineConfig, FromEngine, GaveUp, Ready, Stop, ToEngine, Work
+
+_LOG = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+"""Seconds before the first restart, doubled each time up to the longest."""
+GIVE_UP_AFTER = 5
+"""Crashes in a row without a finished start before the studio says that the engine has failed."""
+
+
+class EngineLink(Protocol):
+    """How the service reaches an engine; tests put a fake behind it."""
+
+    def start(self, on_message: Callable[[FromEngine], None]) -> None: ...
+
+    def submit(self, work: Work) -> None: ...
+
+    def cancel(self, job_id: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Supervisor:
+    """One engine process. `on_message` is called from one thread of ours, in the order of what the engine sent.
+
+    A message sent while no engine is up is dropped: whoever sent it learns of the crash by a Crashed message, and hands
+    out work only after Ready.
+    """
+
+    def __init__(self, config: EngineConfig) -> None:
+        self._config = config
+        self._context = multiprocessing.get_context("spawn")
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._connection: Connection | None = None
+        self._thread: threading.Thread | None = None
+        self._process_id: int | None = None
+
+    @property
+    def process_id(self) -> int | None:
+        """Of the engine that is up now."""
+        return self._process_id
+
+    def start(self, on_message: Callable[[FromEngine], None]) -> None:
+        # torch's OpenMP threads spin when they wait, which starves every other process on a small machine.
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        self._thread = threading.Thread(target=self._watch, args=(on_message,), name="supervisor", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Work) -> None:
+        self._send(work)
+
+    def cancel(self, job_id: str) -> None:
+        self._send(Cancel(job_id))
+
+    def close(self) -> None:
+        """Stop the engine; what it was doing is lost, and the journal knows."""
+        self._closing.set()
+        self._send(Stop())
+        if self._thread:
+            self._thread.join(timeout=20)
+
+    def _send(self, message: ToEngine) -> None:
+        with self._lock:
+            if self._connection is None:
+                return
+            try:
+                self._connection.send(message)
+            except OSError:
+                _LOG.info("the engine is gone; its watcher will report it")
+
+    def _watch(self, on_message: Callable[[FromEngine], None]) -> None:
+        crashes = 0
+        while not self._closing.is_set():
+            came_up, detail = self._run_once(on_message)
+            if self._closing.is_set():
+                return
+            crashes = 1 if came_up else crashes + 1
+            _LOG.error("engine: %s", detail)
+            on_message(Crashed(detail))
+            if crashes >= GIVE_UP_AFTER:
+                on_message(GaveUp(detail))
+            self._closing.wait(min(FIRST_PAUSE * 2 ** (crashes - 1), LONGEST_PAUSE))
+
+    def _run_once(self, on_message: Callable[[FromEngine], None]) -> tuple[bool, str]:
+        """One life of the engine: (whether it got ready, why it ended)."""
+        # Imported by name in the child only: the studio itself stays free of torch.
+        ours, theirs = self._context.Pipe()
+        process = self._context.Process(target=_engine_main, args=(theirs, self._config), name="engine", daemon=True)
+        process.start()
+        theirs.close()
+        with self._lock:
+            self._connection, self._process_id = ours, process.pid
+        came_up, reason = False, ""
+        while True:
+            try:
+                message: FromEngine = ours.recv()
+            except (EOFError, OSError):
+                break
+            if isinstance(message, Crashed):
+                reason = message.detail
+                continue
+            came_up = came_up or isinstance(message, Ready)
+            on_message(message)
+        with self._lock:
+            self._connection, self._process_id = None, None
+        ours.close()
+        _reap(process)
+        return came_up, reason or f"The engine process ended unexpectedly (exit code {process.exitcode})."
+
+
+def _reap(process: multiprocessing.process.BaseProcess) -> None:
+    deadline = time.monotonic() + 5
+    process.join(timeout=5)
+    if process.is_alive() and time.monotonic() >= deadline:
+        process.kill()
+        process.join()
+
+
+def _engine_main(connection: Connection, config: EngineConfig) -> None:
+    from backend.engine.process import main
+
+    main(connection, config)

@@ -1,0 +1,117 @@
+"""What the studio and an engine process say to each other. Small frozen messages; raw pixels are not among them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from backend.errors import Problem
+from backend.ports import SafetyDesk
+from backend.types import GenerationRequest, ModelInfo, SealedImage, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Studio to engine: make the pictures `indexes` of a job."""
+
+    job_id: str
+    request: GenerationRequest
+    model: ModelInfo
+    verdict: Verdict
+    indexes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Studio to engine: finish nothing, end now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Engine to studio: models can run on `device`, described for people."""
+
+    device: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """`step` of `steps` over all pictures of the job; `eta` in seconds."""
+
+    job_id: str
+    phase: Literal["loading", "encoding", "step", "decoding", "sealing"]
+    step: int = 0
+    steps: int = 0
+    eta: float | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """A small JPEG of the newest estimate."""
+
+    job_id: str
+    jpeg: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    job_id: str
+    image: SealedImage = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The engine is through with a job. `problem` tells why it failed; `cancelled` that it was stopped on demand."""
+
+    job_id: str
+    problem: Problem | None = None
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Which models are in memory now, least recently used first."""
+
+    models: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Crashed:
+    """Made by the supervisor: the engine process is gone; everything it held is lost."""
+
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class GaveUp:
+    """Made by the supervisor: the engine keeps dying at start; it is tried again, but seldom."""
+
+    detail: str
+
+
+ToEngine = Work | Cancel | Stop
+FromEngine = Ready | Progress | Preview | Sealed | Ended | Loaded | Crashed | GaveUp
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """All an engine process needs; it must survive the way into a spawned process.
+
+    `open_desk` builds the safety desk inside the engine. `warm` is loaded before the first request. `memory` is the
+    budget for weights in bytes. `previews_per_second` counts per job.
+    """
+
+    open_desk: Callable[[], SafetyDesk]
+    warm: ModelInfo | None = None
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    threads: int | None = None
+    memory: int = 8 << 30
+    previews_per_second: float = 8.0
+    blur_previews: bool = False
+    offline: bool = False
