@@ -56,8 +56,8 @@ def decode(data: bytes, *, max_pixels: int) -> Decoded:
                         f"The picture claims {width} x {height} pixels; at most {max_pixels / 1e6:g} million are read.",
                         "Make a smaller copy and try again.",
                     )
-                text = _parameters(image)
                 pixels = np.asarray(image.convert("RGB"), dtype=np.uint8)
+                text = _parameters(image)  # after the pixels: a PNG may carry its text behind them
     except UnreadableImage:
         raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, MemoryError) as error:

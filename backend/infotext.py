@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 _NEGATIVE = "Negative prompt:"
-_PAIR = re.compile(r'\s*([A-Za-z][^:,"\n]{0,60}):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+_PAIR = re.compile(r'([A-Za-z][^:,"\n]{0,60}):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
 _LEAST_PAIRS = 3  # A1111 takes the last line for parameters only if it holds at least this many pairs.
 
 

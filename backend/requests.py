@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -17,6 +16,7 @@ MAX_SEED = 2**53 - 1
 """The largest whole number that survives a round trip through a browser."""
 
 _DEFAULTS: Mapping[str, Any] = {"steps": 20, "cfg": 7.0, "sampler": "Euler", "schedule": samplers.AUTOMATIC}
+_HUGE = 2**63
 _BUCKETS: tuple[Bucket, ...] = (1, 2, 4, 8)
 
 
@@ -90,8 +90,9 @@ def _text(field: str, value: Any, limit: int) -> str:
 
 
 def _number(field: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InvalidParameter(field, f"{field} must be a number.")
+    # The comparison is false for NaN too, and unlike math.isfinite it takes whole numbers of any length.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _HUGE:
+        raise InvalidParameter(field, f"{field} must be a number, and not a huge one.")
     return value
 
 

@@ -38,7 +38,8 @@ SAMPLERS: Mapping[str, Sampler] = {
     for sampler in (
         Sampler("Euler", "EulerDiscreteScheduler", "Plain and dependable.", schedules=_SIGMAS),
         Sampler("Euler a", "EulerAncestralDiscreteScheduler", "Adds noise each step: never settles.", schedules=_PLAIN),
-        Sampler("DDIM", "DDIMScheduler", "The deterministic classic.", schedules=_PLAIN),
+        # diffusers would clip to [-1, 1] unless told otherwise, which is for pixels and not for latents.
+        Sampler("DDIM", "DDIMScheduler", "The deterministic classic.", {"clip_sample": False}, _PLAIN),
         Sampler(
             "DPM++ 2M",
             "DPMSolverMultistepScheduler",
@@ -64,16 +65,16 @@ def resolve(sampler: str, schedule: str = AUTOMATIC) -> tuple[str, str]:
     Raises UnknownSampler with the nearest names.
     """
     known = {name.casefold(): name for name in SAMPLERS}
+    schedules = {title.casefold(): title for found in SAMPLERS.values() for title in found.schedules}
     name = sampler.strip().casefold()
-    wanted = schedule.strip().casefold() or AUTOMATIC.casefold()
-    if name not in known:
-        head, _, tail = name.rpartition(" ")
-        if head in known and wanted == AUTOMATIC.casefold():
-            name, wanted = head, tail
+    wanted = schedule.strip() or AUTOMATIC
+    head, _, tail = name.rpartition(" ")
+    if name not in known and head in known and tail in schedules and wanted.casefold() == AUTOMATIC.casefold():
+        name, wanted = head, schedules[tail]
     if name not in known:
         raise UnknownSampler(sampler, names())
     found = SAMPLERS[known[name]]
-    schedules = {title.casefold(): title for title in found.schedules}
-    if wanted not in schedules:
-        raise UnknownSampler(schedule if schedule != AUTOMATIC else sampler, tuple(found.schedules), field="schedule")
-    return found.name, schedules[wanted]
+    chosen = schedules.get(wanted.casefold())
+    if chosen is None or chosen not in found.schedules:
+        raise UnknownSampler(wanted, tuple(found.schedules), field="schedule")
+    return found.name, chosen

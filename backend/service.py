@@ -215,12 +215,8 @@ class Service:
         return self._stores.history.rate(record_id, rating)
 
     def delete(self, record_id: str) -> Record:
-        """Remove a picture: first the row, then its files."""
-        record = self._stores.history.delete(record_id)
-        for path in (record.path, record.thumbnail_path):
-            if path:
-                self._stores.storage.delete(path)
-        return record
+        """Remove a picture, its row and its files."""
+        return self._stores.journal.remove(record_id)
 
     def filters(self) -> Mapping[str, tuple[str, ...]]:
         return self._stores.history.choices()

@@ -104,6 +104,8 @@ class Supervisor:
         theirs.close()
         with self._lock:
             self._connection, self._process_id = ours, process.pid
+        if self._closing.is_set():  # `close` came while the process was being started and could not reach it
+            self._send(Stop())
         came_up, reason = False, ""
         while True:
             try:

@@ -54,6 +54,11 @@ class _Open:
     done: int = 0
     last_preview: float = field(default=0.0)
 
+    @property
+    def total(self) -> int:
+        """Steps of all pictures together."""
+        return self.work.request.steps * len(self.work.indexes)
+
 
 class Engine:
     """`send` hands a message to the studio and may be called from any thread; `previews` is the most per second."""
@@ -102,7 +107,9 @@ class Engine:
                 case Work():
                     fresh.append(message)
                 case Cancel(job_id):
-                    fresh = [work for work in fresh if work.job_id != job_id]
+                    if any(work.job_id == job_id for work in fresh):
+                        fresh = [work for work in fresh if work.job_id != job_id]
+                        self._send(Ended(job_id, cancelled=True))
                     self._end(job_id, cancelled=True)
                 case _Outcome(job_id, result):
                     self._sealed(job_id, result)
@@ -130,6 +137,8 @@ class Engine:
             self._pictures[self._count] = rows.begin(
                 self._count, work, index, model, bucket, texts, time.perf_counter()
             )
+        if not work.indexes:
+            self._end(job_id)
 
     def _live(self, key: Hashable) -> dict[Bucket, int]:
         """Rows under way per bucket among pictures that could share a forward with `key`."""
@@ -183,9 +192,8 @@ class Engine:
         job = self._open[picture.work.job_id]
         job.done += 1
         now = time.perf_counter()
-        total = picture.work.request.steps * len(picture.work.indexes)
-        eta = (now - job.started) / job.done * max(total - job.done, 0)
-        self._send(Progress(picture.work.job_id, "step", job.done, total, eta))
+        eta = (now - job.started) / job.done * max(job.total - job.done, 0)
+        self._send(Progress(picture.work.job_id, "step", job.done, job.total, eta))
         if now - job.last_preview >= self._preview_gap:
             job.last_preview = now
             latent = picture.stepper.estimate(prediction, picture.inputs()[0])
@@ -197,12 +205,12 @@ class Engine:
         del self._pictures[picture.id]
         job_id = picture.work.job_id
         job = self._open[job_id]
-        self._send(Progress(job_id, "decoding", job.done, job.done))
+        self._send(Progress(job_id, "decoding", job.done, job.total))
         with torch.inference_mode():
             pixels = sd.decode(picture.model, picture.sample)
         seconds = time.perf_counter() - picture.started
         raw = facts.raw_image(picture, pixels, self._hash(picture.model), seconds)
-        self._send(Progress(job_id, "sealing", job.done, job.done))
+        self._send(Progress(job_id, "sealing", job.done, job.total))
         self._pool.submit(lambda: self.inbox.put(_Outcome(job_id, self._seal(raw))))
 
     def _hash(self, model: LoadedModel) -> str | None:
@@ -235,7 +243,7 @@ class Engine:
         """Drop what is left of a job and say so; harmless for jobs that are not here."""
         known = self._open.pop(job_id, None)
         self._pictures = {ident: p for ident, p in self._pictures.items() if p.work.job_id != job_id}
-        if known or cancelled:
+        if known:
             self._send(Ended(job_id, problem, cancelled))
 
     def _guard(self, job_ids: Sequence[str], action: Callable[[], None]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backend.errors import SignetError, UnknownModel
+from backend.errors import SignetError, UnknownModel, UnreadableModel
 from backend.models import formats
 from backend.types import ModelInfo
 
@@ -69,7 +69,7 @@ class Catalog:
             for path in sorted(folder.iterdir()):
                 if path.is_dir():
                     # A folder beside X.safetensors called X is that file's configuration, not a model of its own.
-                    is_model = (path / "model_index.json").is_file() and not path.with_suffix(".safetensors").is_file()
+                    is_model = (path / "model_index.json").is_file() and not _weights_beside(path).is_file()
                 else:
                     is_model = path.suffix.lower() in (".safetensors", *formats.PICKLE_SUFFIXES)
                 if is_model:
@@ -77,13 +77,13 @@ class Catalog:
 
     def _look(self, path: Path) -> ModelInfo | SignetError:
         marker = path / "model_index.json" if path.is_dir() else path
-        stat = marker.stat()
+        try:
+            stat = marker.stat()
+        except OSError:  # a dangling link, or a file that is just being removed
+            return UnreadableModel(path.name, "The file cannot be opened.", "Copy it again.")
         key = (path, stat.st_size, stat.st_mtime_ns)
         if key not in self._seen:
-            try:
-                self._seen[key] = _describe_folder(path) if path.is_dir() else _describe_file(path)
-            except SignetError as error:
-                self._seen[key] = error
+            self._seen[key] = _describe(path)
         return self._seen[key]
 
 
@@ -93,24 +93,40 @@ def config_folder(path: Path, family: str) -> Path:
     return beside if (beside / "model_index.json").is_file() else _CONFIGS / family
 
 
+def _weights_beside(folder: Path) -> Path:
+    """The single file whose configuration `folder` would be. Not `with_suffix`: names like "v1.5" have dots."""
+    return folder.with_name(folder.name + ".safetensors")
+
+
+def _describe(path: Path) -> ModelInfo | SignetError:
+    try:
+        return _describe_folder(path) if path.is_dir() else _describe_file(path)
+    except SignetError as error:
+        return error
+    except (OSError, ArithmeticError, TypeError, ValueError) as error:  # values of other kinds than they should be
+        return UnreadableModel(path.name, f"Its configuration is damaged ({str(error)[:80]}).", "Copy it again.")
+
+
 def _describe_folder(folder: Path) -> ModelInfo:
     formats.check_folder(folder)
     signet = formats.read_json(folder / "signet.json") if (folder / "signet.json").is_file() else {}
     weights = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
-    return _info(folder.name, folder, folder, "diffusers", weights, signet)
+    wide = formats.read_json(folder / "unet" / "config.json").get("cross_attention_dim") == 1024
+    return _info(folder.name, folder, folder, "sd2" if wide else "sd1", "diffusers", weights, signet)
 
 
 def _describe_file(path: Path) -> ModelInfo:
-    config = config_folder(path, formats.single_file_family(path))
-    return _info(path.stem, path, config, "single-file", path.stat().st_size, {})
+    family = formats.single_file_family(path)
+    return _info(path.stem, path, config_folder(path, family), family, "single-file", path.stat().st_size, {})
 
 
-def _info(ident: str, path: Path, config: Path, layout: Any, size: int, signet: Mapping[str, Any]) -> ModelInfo:
+def _info(
+    ident: str, path: Path, config: Path, family: str, layout: Any, size: int, signet: Mapping[str, Any]
+) -> ModelInfo:
     unet = formats.read_json(config / "unet" / "config.json")
     vae = formats.read_json(config / "vae" / "config.json")
     factor = 2 ** (len(vae.get("block_out_channels", (0,) * 4)) - 1)
     latent = unet.get("sample_size", 64)
-    family = "sd2" if unet.get("cross_attention_dim") == 1024 else "sd1"
     return ModelInfo(
         id=ident,
         title=str(signet.get("title", ident)),

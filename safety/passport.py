@@ -1,0 +1,50 @@
+"""The Passport of a picture: all a stranger needs to judge and to repeat it, gathered when it is sealed."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+
+import numpy as np
+
+from backend.types import CheckedImage, CredentialFacts, Passport, Pixels, WatermarkFacts
+
+_IDENTICAL_DB = 99.0  # stands for "no change at all", which has no finite value and no JSON
+
+
+def psnr_db(before: Pixels, after: Pixels) -> float:
+    """Peak signal-to-noise ratio in decibels of two pictures of the same shape; 99 if they are the same."""
+    error = float(np.mean(np.square(before.astype(np.float64) - after)))
+    return min(_IDENTICAL_DB, float(10 * np.log10(255.0**2 / error))) if error else _IDENTICAL_DB
+
+
+def issue(
+    checked: CheckedImage,
+    *,
+    record_id: str,
+    data: bytes,
+    media_type: str,
+    created: datetime,
+    watermark: WatermarkFacts,
+    credential: CredentialFacts,
+) -> Passport:
+    """The Passport of exactly these `data`."""
+    raw = checked.raw
+    height, width = raw.pixels.shape[:2]
+    return Passport(
+        record_id=record_id,
+        sha256=hashlib.sha256(data).hexdigest(),
+        media_type=media_type,
+        width=width,
+        height=height,
+        created=created,
+        request=raw.request,
+        seed=raw.seed,
+        model=raw.model,
+        engine=raw.engine,
+        inspection=checked.inspection,
+        watermark=watermark,
+        credential=credential,
+        policy=raw.verdict.policy,
+        admission=raw.verdict.action,
+    )

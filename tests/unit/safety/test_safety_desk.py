@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from backend.errors import Unavailable
+from backend.images import decode, encode_jpeg, encode_png, encode_thumbnail
+from backend.ports import SafetyDesk, Verifier
+from backend.types import RawImage
+from safety.desk import Desk, DeskConfig, open_desk, open_verifier
+from safety.inspect import Finding, NotInspected
+from safety.nsfw import OpenNsfw
+from tests.unit.safety.samples import History, picture
+
+Make = Callable[..., RawImage]
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> DeskConfig:
+    return DeskConfig(tmp_path_factory.mktemp("desk") / "keys")
+
+
+@pytest.fixture(scope="module")
+def desk(config: DeskConfig) -> Desk:
+    opened = pickle.loads(pickle.dumps(partial(open_desk, config, encode_png, encode_thumbnail, encode_jpeg)))()
+    assert isinstance(opened, Desk)
+    return opened
+
+
+def test_what_the_desk_seals_the_verifier_of_the_same_installation_knows(
+    desk: SafetyDesk, config: DeskConfig, raw: Make
+) -> None:
+    sealed = desk.seal(desk.inspect(raw(picture(128))))
+    history = History()
+    history.add(sealed)
+    verifier: Verifier = open_verifier(config, history)
+    opened = decode(sealed.data, max_pixels=10**6)
+    report = verifier.verify(sealed.data, sealed.media_type, opened.pixels, opened.text)
+    assert (report.c2pa.ours, report.watermark.found, report.history.match) == (True, True, "exact")
+
+
+def test_two_threads_share_a_desk(desk: Desk, raw: Make) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        sealed = list(pool.map(lambda i: desk.seal(desk.inspect(raw(picture(64, i), index=i))), range(6)))
+    assert [each.passport.record_id for each in sealed] == [f"job-{i}" for i in range(6)]
+
+
+def test_a_scanner_that_crashes_lets_nothing_out(desk: Desk, raw: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(self: OpenNsfw, pixels: object) -> Finding:
+        raise MemoryError
+
+    monkeypatch.setattr(OpenNsfw, "look", crash)
+    with pytest.raises(NotInspected, match="open-nsfw"):
+        desk.seal(desk.inspect(raw()))
+
+
+def test_without_a_scanner_there_is_no_desk(config: DeskConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> Path:
+        from importlib.metadata import PackageNotFoundError
+
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("safety.nsfw.distribution", missing)
+    with pytest.raises(Unavailable, match="not installed"):
+        open_desk(config, encode_png, encode_thumbnail, encode_jpeg)
