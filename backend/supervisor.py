@@ -57,6 +57,8 @@ class Supervisor:
     def start(self, on_message: Callable[[FromEngine], None]) -> None:
         # torch's OpenMP threads spin when they wait, which starves every other process on a small machine.
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        # The sealers' small matrix products gain nothing from threads, and fight the denoiser for the cores.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         self._thread = threading.Thread(target=self._watch, args=(on_message,), name="supervisor", daemon=True)
         self._thread.start()
 
