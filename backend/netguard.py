@@ -1,15 +1,30 @@
 """The one place that decides about outgoing connections. Nothing in this version makes any; `--offline` makes it sure.
 
 The guard is an audit hook of the interpreter, so it also sees libraries that keep their own reference to
-`socket.connect`. It cannot see native code that talks to the kernel by itself; the test under strace covers that.
+`socket.connect`. It cannot see native code that talks to the kernel by itself: `keep_quiet` switches off what is known
+to do so, and a test under strace watches for what is not.
 """
 
 from __future__ import annotations
 
 import ipaddress
+import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
+
+QUIET: Mapping[str, str] = MappingProxyType(
+    {
+        "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime reports to its maker from its first import on, from native code
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "DO_NOT_TRACK": "1",
+    }
+)
+"""Environment variables that keep libraries from calling home. They must be set before the libraries are imported."""
 
 _ADDRESS_SECOND = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 _HOST_FIRST = frozenset({"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"})
@@ -56,6 +71,12 @@ class Guard:
             self.refused += 1
             self.last = wanted
             raise OutgoingForbidden(f"Outgoing connections are switched off (offline): {wanted} was not contacted.")
+
+
+def keep_quiet() -> None:
+    """Set QUIET for this process and its children, and take away what would switch sharing on by itself."""
+    os.environ.update(QUIET)
+    os.environ.pop("GRADIO_SHARE", None)
 
 
 def forbid_outgoing() -> Guard:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -85,6 +86,9 @@ class Supervisor:
                 _LOG.info("the engine is gone; its watcher will report it")
 
     def _watch(self, on_message: Callable[[FromEngine], None]) -> None:
+        if hasattr(signal, "pthread_sigmask"):
+            # Children inherit this: Ctrl+C at the terminal is for the studio, which then stops the engine in order.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         crashes = 0
         while not self._closing.is_set():
             came_up, detail = self._run_once(on_message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from backend.errors import Problem
@@ -104,7 +105,7 @@ class EngineConfig:
     """All an engine process needs; it must survive the way into a spawned process.
 
     `open_desk` builds the safety desk inside the engine. `warm` is loaded before the first request. `memory` is the
-    budget for weights in bytes. `previews_per_second` counts per job.
+    budget for weights in bytes. `previews_per_second` counts per job. `logs` is the folder for engine.log.
     """
 
     open_desk: Callable[[], SafetyDesk]
@@ -115,3 +116,4 @@ class EngineConfig:
     previews_per_second: float = 8.0
     blur_previews: bool = False
     offline: bool = False
+    logs: Path | None = None

@@ -9,12 +9,12 @@ than 0.02.
 from __future__ import annotations
 
 import hashlib
+import os
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -73,6 +73,10 @@ def prepare(pixels: Pixels) -> NDArray[np.float32]:
 
 
 def _session(weights: bytes, threads: int) -> Any:
+    # Its native code reports to its maker unless told not to before it is loaded, and no Python guard would see it.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -8,7 +8,9 @@ import signal
 import threading
 from collections.abc import Callable
 from functools import partial
+from logging.handlers import RotatingFileHandler
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import diffusers
 import torch
@@ -28,7 +30,8 @@ _LOG = logging.getLogger(__name__)
 def main(connection: Connection, config: EngineConfig) -> None:
     """Runs in a spawned process until the studio says Stop or goes away."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is the studio's business
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s engine %(levelname)s %(message)s")
+    netguard.keep_quiet()
+    _log_to(config.logs)
     if config.offline:
         netguard.forbid_outgoing()
     _quiet_libraries()
@@ -91,6 +94,16 @@ def _receive(connection: Connection, engine: Engine) -> None:
         engine.inbox.put(message)
         if isinstance(message, Stop):
             return
+
+
+def _log_to(folder: Path | None) -> None:
+    """A file of its own, beside the studio's: two processes cannot rotate one file. Errors also go to stderr."""
+    console = logging.StreamHandler()
+    console.setLevel(logging.ERROR)
+    handlers: list[logging.Handler] = [console]
+    if folder:
+        handlers.append(RotatingFileHandler(folder / "engine.log", maxBytes=2_000_000, backupCount=1, delay=True))
+    logging.basicConfig(level=logging.INFO, handlers=handlers, format="%(asctime)s engine %(levelname)s %(message)s")
 
 
 def _quiet_libraries() -> None:

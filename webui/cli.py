@@ -1,0 +1,183 @@
+"""The command line: `python3 launch.py VERB ...`. Heavy imports wait until a verb needs them, so --help is instant.
+
+Results go to stdout, everything else to stderr. Status: 0 all done, 2 for input that cannot be used, 1 for the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from backend.errors import BadRequest, Problem, Refused, SignetError
+from backend.netguard import keep_quiet
+from backend.version import NAME, VERSION
+from webui.output import BAD_INPUT, FAILED, OK, show_problem
+
+if TYPE_CHECKING:
+    from backend.settings import Settings
+
+ROOT = Path(__file__).resolve().parent.parent
+_ABOUT = f"{NAME}: pictures from words; every one of them checked, watermarked and signed."
+_REQUEST = ("prompt", "negative", "width", "height", "steps", "cfg", "sampler", "schedule", "seed", "count", "model")
+_EPILOG = """examples:
+  python3 launch.py                                   the studio in the browser
+  python3 launch.py generate "a red apple" --seed 7   one picture, no server
+  python3 launch.py verify picture.png                what can be said about any picture
+  python3 launch.py doctor                            what works on this machine, and why not the rest
+  python3 launch.py test                              the tests"""
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        "launch.py", description=_ABOUT, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    top.add_argument("--version", action="version", version=f"{NAME} {VERSION}")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", title="verbs")
+
+    def verb(name: str, about: str, *, data: bool = True, machine: bool = False) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=about, description=about)
+        if data:
+            made.add_argument("--data", type=Path, metavar="DIR", help="folder of models, pictures, keys and database")
+        if machine:
+            made.add_argument("--json", action="store_true", help="print one JSON value instead of text")
+        return made
+
+    serve = verb("serve", "Start the studio and open it in the browser (what happens without a verb).")
+    serve.add_argument("--host", help="address to listen on; this machine only, for now")
+    serve.add_argument("--port", type=int, help="TCP port (7860)")
+    serve.add_argument("--no-browser", action="store_true", help="do not open the browser")
+
+    generate = verb("generate", "Make pictures from words, without a server.", machine=True)
+    generate.add_argument("prompt", metavar="PROMPT", help="what to draw")
+    generate.add_argument("--negative", metavar="TEXT", help="what not to draw")
+    for name, kind, about in (
+        ("width", int, "pixels"),
+        ("height", int, "pixels"),
+        ("steps", int, "denoising steps"),
+        ("cfg", float, "how strictly to follow the words; 1 is not at all strictly"),
+        ("sampler", str, 'such as "Euler a" or "DPM++ 2M"'),
+        ("schedule", str, 'such as "Karras"'),
+        ("seed", int, "the same seed gives the same picture; drawn at random if not given"),
+        ("count", int, "how many pictures; each takes the next seed"),
+        ("model", str, "a name that `models` lists"),
+    ):
+        generate.add_argument(f"--{name}", type=kind, metavar="N" if kind is not str else "NAME", help=about)
+    generate.add_argument("--out", type=Path, metavar="DIR", help="also copy the sealed files into this folder")
+
+    for made in (serve, generate):
+        made.add_argument("--offline", action="store_true", help="refuse every outgoing connection")
+
+    verify = verb("verify", "Say what can be said about pictures: credentials, mark, history.", machine=True)
+    verify.add_argument("files", type=Path, nargs="+", metavar="FILE", help="PNG, JPEG or WebP")
+    verb("models", "List the models that can be used.", machine=True)
+    doctor = verb("doctor", "Say what works on this machine and what does not, and why.", machine=True)
+    doctor.add_argument("--settings", action="store_true", help="print the reference of all settings instead")
+    bench = verb("bench", "Run the benchmarks: ratios, each behind a check that the result is right.", data=False)
+    bench.add_argument("name", nargs="?", metavar="NAME", help="one of them; all without a name")
+    verb("test", "Run the tests (any pytest arguments may follow).", data=False)
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that cannot show a character shows "?"
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or (given[0].startswith("-") and given[0] not in ("-h", "--help", "--version")):
+        given.insert(0, "serve")
+    if given[0] == "test":
+        print("The tests need their own packages: run `python3 launch.py test`.", file=sys.stderr)
+        return FAILED
+    asked = parser().parse_args(given)
+    keep_quiet()  # launch.py does so too; whoever starts this module by itself gets the same
+    as_json = bool(getattr(asked, "json", False))
+    signal.signal(signal.SIGTERM, _leave)  # so that every `with` is closed on a polite kill
+    try:
+        return _run(asked)
+    except SignetError as error:
+        show_problem(error.problem, as_json)
+        return BAD_INPUT if isinstance(error, BadRequest | Refused) else FAILED
+    except KeyboardInterrupt:
+        print("\nStopped.", file=sys.stderr)
+        return FAILED
+
+
+def _leave(_number: int, _frame: object) -> NoReturn:
+    raise SystemExit(FAILED)
+
+
+def _run(asked: argparse.Namespace) -> int:
+    if getattr(asked, "offline", False):
+        from backend.netguard import forbid_outgoing
+
+        os.environ["SIGNET_OFFLINE"] = "1"  # for whatever reads the settings in a child
+        forbid_outgoing()
+    if asked.verb == "bench":
+        return _bench(asked.name)
+    if asked.verb == "doctor":
+        from webui import doctor
+
+        return doctor.main(asked.data, as_json=asked.json, settings_page=asked.settings)
+    settings = _settings(asked)
+    if asked.verb == "models":
+        from webui import terminal
+
+        return terminal.models(settings, as_json=asked.json)
+    from webui.options import open_log
+
+    with open_log(settings):
+        try:
+            return _work(asked, settings)
+        except SignetError:
+            raise
+        except Exception as error:
+            from webui.messages import problem_of
+
+            raise SignetError(problem_of(error)) from error
+
+
+def _work(asked: argparse.Namespace, settings: Settings) -> int:
+    if asked.verb == "serve":
+        from webui import serving
+
+        return serving.serve(settings, browser=not asked.no_browser)
+    from webui import terminal
+
+    if asked.verb == "verify":
+        return terminal.verify(settings, asked.files, as_json=asked.json)
+    fields = {name: getattr(asked, name) for name in _REQUEST}
+    return terminal.generate(settings, fields, out=asked.out, as_json=asked.json)
+
+
+def _settings(asked: argparse.Namespace) -> Settings:
+    from webui.options import read_settings
+
+    data = asked.data.expanduser().resolve() if asked.data else None
+    given = {name: getattr(asked, name, None) for name in ("host", "port")}
+    return read_settings(data=data, offline=getattr(asked, "offline", False) or None, **given)
+
+
+def _bench(name: str | None) -> int:
+    import subprocess
+
+    scripts = {path.stem: path for path in sorted((ROOT / "benchmarks").glob("*.py")) if not path.stem.startswith("_")}
+    if name and name not in scripts:
+        known = ", ".join(scripts) or "none yet"
+        raise BadRequest(
+            Problem("not-found", "No such benchmark", f'There is no benchmark "{name}".', hint=f"Known: {known}.")
+        )
+    status = OK
+    for script in [scripts[name]] if name else scripts.values():
+        print(f"== {script.stem}", flush=True)
+        status |= subprocess.run([sys.executable, str(script)], cwd=ROOT, check=False).returncode != 0  # noqa: S603
+    return int(status)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""The composition root: builds every room in order, hands them to each other, and closes them in reverse order."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+from backend import images
+from backend.errors import SignetError, Unavailable
+from backend.journal import Journal
+from backend.models.catalog import Catalog
+from backend.service import Service, Stores
+from backend.settings import Settings
+from backend.storage import Storage, lock_folder
+from backend.supervisor import Supervisor
+from backend.types import ModelInfo, Principal, Source
+from backend.wire import EngineConfig
+from db.engine import open_database
+from db.history import SqlHistory
+from db.jobs import SqlJobs
+from safety.admit import Gate
+from safety.desk import DeskConfig, open_desk, open_verifier
+from webui.options import make_folders, open_catalog
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Services:
+    """Everything a face of the program may speak to. Use it in a `with`; `close` may be called twice."""
+
+    settings: Settings
+    principal: Principal
+    service: Service
+    _closing: ExitStack = field(repr=False)
+
+    def close(self) -> None:
+        self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def open_services(settings: Settings, *, principal_source: Source, working: bool = True) -> Services:
+    """Build everything and start the engine. Raises a SignetError that says what is in the way.
+
+    Without `working` nothing is locked, recovered or started, and no job can be made: enough to look and to verify,
+    also beside a running studio.
+    """
+    with ExitStack() as stack:
+        make_folders(settings)
+        if working:
+            _take_folder(settings, stack)
+        database = stack.enter_context(open_database(settings.database))
+        jobs, history = SqlJobs(database), SqlHistory(database)
+        storage = Storage(settings.outputs, settings.disk_reserve_mb)
+        journal = Journal(jobs, history, storage)
+        if working:
+            _recover(journal)
+        desk = _desk_config(settings)
+        catalog = open_catalog(settings)
+        service = Service(
+            settings,
+            Stores(jobs, history, storage, journal),
+            catalog,
+            Gate(),
+            open_verifier(desk, history),
+            Supervisor(_engine_config(settings, desk, catalog)),
+        )
+        if working:
+            service.start()
+            stack.callback(service.close)
+        return Services(settings, Principal(source=principal_source), service, stack.pop_all())
+
+
+def _take_folder(settings: Settings, stack: ExitStack) -> None:
+    try:
+        stack.enter_context(lock_folder(settings.data))
+    except Unavailable as error:
+        hint = "Use the studio that is running (its page or its API), stop it, or name another folder with --data."
+        raise Unavailable(error.problem.detail, hint) from error
+
+
+def _recover(journal: Journal) -> None:
+    found = journal.recover()
+    counts = {name: len(getattr(found, name)) for name in found.__slots__ if getattr(found, name)}
+    if counts:
+        _LOG.warning("the last run did not end well; put right: %s", counts)
+
+
+def _desk_config(settings: Settings) -> DeskConfig:
+    return DeskConfig(
+        keys=settings.keys,
+        watermark=settings.watermark,
+        nsfw_threshold=settings.nsfw_threshold,
+        training_use=settings.training_use,
+        prompt_in_credentials=settings.prompt_in_credentials,
+        prompt_in_infotext=settings.prompt_in_infotext,
+    )
+
+
+def _engine_config(settings: Settings, desk: DeskConfig, catalog: Catalog) -> EngineConfig:
+    return EngineConfig(
+        open_desk=partial(open_desk, desk, images.encode_png, images.encode_thumbnail, images.encode_jpeg),
+        warm=_warm(settings, catalog),
+        device=settings.device,
+        threads=settings.threads,
+        memory=settings.model_memory_mb << 20,
+        blur_previews=settings.blur_previews,
+        offline=settings.offline,
+        logs=settings.data / "logs",
+    )
+
+
+def _warm(settings: Settings, catalog: Catalog) -> ModelInfo | None:
+    """The default model, to be loaded before anybody asks. A studio without it still starts and says so when asked."""
+    try:
+        return catalog.find(settings.default_model)
+    except SignetError as error:
+        _LOG.warning("no default model: %s", error)
+        return None

@@ -1,0 +1,201 @@
+"""The verbs that work without a server: generate, verify, models. Each builds the rooms it needs and prints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backend.errors import Problem, SignetError, UnreadableImage
+from backend.requests import checked
+from backend.settings import Settings
+from backend.types import Event, Job, Record, VerifyReport
+from webui.options import open_catalog
+from webui.output import BAD_INPUT, FAILED, OK, print_json, printable, show_problem
+
+if TYPE_CHECKING:
+    from webui.compose import Services
+
+_STILL_GOING = frozenset({"queued", "running", "sealing"})
+
+
+def generate(settings: Settings, fields: Mapping[str, Any], *, out: Path | None, as_json: bool) -> int:
+    """Submit one request, wait for it, print where its pictures are."""
+    checked(fields, open_catalog(settings), settings)  # a typing error is told at once, not after the start
+    _make_folder(out)
+    from webui.compose import open_services
+
+    with open_services(settings, principal_source="cli") as services:
+        job = services.service.submit(fields, services.principal)
+        job = _wait(services, job)
+        images = [_image(services, record, out) for record in services.service.of_job(job.id)]
+    if job.state != "done":
+        problem = _problem(job)
+        show_problem(problem, as_json)
+        return BAD_INPUT if job.state == "refused" or problem.status in (400, 403, 422) else FAILED
+    if as_json:
+        print_json({"job_id": job.id, "images": images})
+        return OK
+    for image in images:
+        print(image["path"])
+        print("  " + _in_words(image["passport"]), file=sys.stderr)
+    return OK
+
+
+def _make_folder(out: Path | None) -> None:
+    if out is None:
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(out, error) from error
+
+
+def _cannot_write(out: Path, error: OSError) -> SignetError:
+    detail = f"The folder {out} cannot be written: {error.strerror}."
+    return SignetError(Problem("not-writable", "A folder cannot be written", detail, 422, "out"))
+
+
+def _wait(services: Services, job: Job) -> Job:
+    """Follow the job to its end with a progress line; Ctrl+C cancels it and waits for that."""
+    line = _ProgressLine()
+    service = services.service
+    try:
+        seen = 0
+        while job.state in _STILL_GOING:
+            job = service.wait(job.id, timeout=0.2)
+            for event in service.events(job.id, after=seen):
+                seen = event.seq
+                line.show(event)
+    except KeyboardInterrupt:
+        line.clear()
+        print("Cancelling ...", file=sys.stderr)
+        service.cancel(job.id, services.principal)
+        job = service.wait(job.id, timeout=10)
+    finally:
+        line.clear()
+    return job
+
+
+class _ProgressLine:
+    """One line on stderr that rewrites itself; silent where stderr is not a terminal."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+
+    def show(self, event: Event) -> None:
+        parts: list[str] = [event.phase]
+        if event.steps:
+            parts.append(f"step {event.step}/{event.steps}")
+        if event.eta is not None:
+            parts.append(f"{event.eta:.0f} s left")
+        if event.position:
+            parts.append(f"{event.position} before you")
+        if event.message:
+            parts.append(printable(event.message).replace("\n", " ")[:80])
+        if self._live:
+            print("\r\033[K" + " · ".join(parts), end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self._live:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _problem(job: Job) -> Problem:
+    if job.problem:
+        return Problem(**job.problem)
+    if job.state == "cancelled":
+        return Problem("cancelled", "Cancelled", "The job was cancelled; no more pictures were made.", 409)
+    return Problem(job.state, "Not finished", f"The job ended as {job.state}.", 500)
+
+
+def _image(services: Services, record: Record, out: Path | None) -> dict[str, Any]:
+    """What --json prints about one picture; with `out` the file is copied there, byte for byte."""
+    path = services.service.file(record.id)
+    if out is not None:
+        copy = out / path.name
+        try:
+            copy.write_bytes(path.read_bytes())
+        except OSError as error:
+            raise _cannot_write(out, error) from error
+        path = copy
+    passport = record.passport
+    return {
+        "path": str(path.resolve()),
+        "sha256": passport.sha256,
+        "seed": passport.seed,
+        "record_id": record.id,
+        "passport": passport.model_dump(mode="json"),
+    }
+
+
+def _in_words(passport: Mapping[str, Any]) -> str:
+    mark, credential = passport["watermark"], passport["credential"]
+    trust = "trusted" if credential["trusted"] else "this installation's own key, not on a trust list"
+    return (
+        f"seed {passport['seed']} · inspected: {passport['inspection']['state']} · marked (p = {mark['p_value']:.0e})"
+        f" · signed ({trust})"
+    )
+
+
+def verify(settings: Settings, files: Sequence[Path], *, as_json: bool) -> int:
+    """Report on every file; one that cannot be read does not keep the others from being judged."""
+    from webui.compose import open_services
+
+    status, reports = OK, []
+    with open_services(settings, principal_source="cli", working=False) as services:
+        for path in files:
+            try:
+                report = services.service.verify(_read(path, settings.upload_limit_mb))
+            except SignetError as error:
+                status = BAD_INPUT
+                show_problem(error.problem, about=f"{path}: ")
+                reports.append(
+                    {"path": str(path), "error": {"code": error.problem.code, "detail": error.problem.detail}}
+                )
+                continue
+            reports.append({"path": str(path), **report.model_dump(mode="json")})
+            if not as_json:
+                _print_report(path, report)
+    if as_json:
+        print_json(reports)
+    return status
+
+
+def _read(path: Path, limit_mb: int) -> bytes:
+    try:
+        if path.stat().st_size > limit_mb << 20:
+            raise UnreadableImage(f"The file is larger than {limit_mb} MiB.", "Raise upload_limit_mb to read it.")
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableImage(f"The file cannot be read: {error.strerror}.", "Check the name.") from error
+
+
+def _print_report(path: Path, report: VerifyReport) -> None:
+    c2pa, mark, history = report.c2pa, report.watermark, report.history
+    credentials = (
+        c2pa.state if c2pa.state != "valid" else f"valid, {'trusted' if c2pa.trusted else 'not on a trust list'}"
+    )
+    lines = [
+        ("credentials", ", ".join(part for part in (credentials, c2pa.generator, *c2pa.failures) if part)),
+        ("mark", f"found, p = {mark.p_value:.1e}, record {mark.record_id or 'unknown'}" if mark.found else "not found"),
+        ("history", " ".join(part for part in (history.match, history.record_id) if part)),
+        ("text", (report.infotext or "none").partition("\n")[0][:100]),
+    ]
+    print(printable(f"{path}\n  {report.summary}"))
+    for name, text in lines:
+        print(f"  {name:12} {printable(text)}")
+
+
+def models(settings: Settings, *, as_json: bool) -> int:
+    found = open_catalog(settings).all()
+    if as_json:
+        from dataclasses import asdict
+
+        print_json([asdict(model) for model in found])
+        return OK
+    for model in found:
+        side = f"{model.native_size} px"
+        print(f"{model.id:24} {model.family:8} {side:8} {model.size / 2**20:7.0f} MiB  {model.licence}  {model.title}")
+    return OK
