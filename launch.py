@@ -40,7 +40,8 @@ NETWORK = re.compile(
 NOT_OFFERED = re.compile(r"No matching distribution found|Could not find a version")
 QUIET = {
     **dict.fromkeys(("ORT_DISABLE_TELEMETRY", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"), "1"),
-    **{"GRADIO_ANALYTICS_ENABLED": "False", "TRANSFORMERS_VERBOSITY": "error", "OMP_WAIT_POLICY": "PASSIVE"},
+    **{"GRADIO_ANALYTICS_ENABLED": "False", "TRANSFORMERS_VERBOSITY": "error"},
+    **{"OMP_WAIT_POLICY": "PASSIVE", "OPENBLAS_NUM_THREADS": "1"},  # waiting threads that spin starve everybody else
 }
 GO_ON = "What is already there is kept."
 

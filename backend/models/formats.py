@@ -49,12 +49,12 @@ _ALLOWED_PARTS: Mapping[str, frozenset[str]] = {
 }  # fmt: skip
 
 
-def read_header(path: Path) -> dict[str, Any]:
+def read_header(path: Path, name: str | None = None) -> dict[str, Any]:
     """The checked header of a safetensors file: {tensor name: {dtype, shape, data_offsets}}, without `__metadata__`.
 
-    Raises UnreadableModel for a pickle, a truncated or renamed file, and any header that does not fit the file.
+    `name` is what a user is told the file is called. Raises UnreadableModel for a pickle, a truncated or renamed file, and any header that does not fit the file.
     """
-    name, size = path.name, path.stat().st_size
+    name, size = name or path.name, path.stat().st_size
     with path.open("rb") as file:
         start = file.read(9)
         # The length of a sound header may begin with the same bytes as a pickle; the brace after it tells them apart.
@@ -151,5 +151,5 @@ def check_folder(folder: Path) -> dict[str, Any]:
         if not weights:
             raise UnreadableModel(folder.name, f"{part}/ has no .safetensors weights.", _CONVERT)
         for file in weights:
-            read_header(file)
+            read_header(file, f"{folder.name}/{part}/{file.name}")
     return index

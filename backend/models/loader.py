@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
-from transformers import CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from backend.errors import SignetError, UnreadableModel
 from backend.models import formats
@@ -82,8 +82,13 @@ def load(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> LoadedMod
 
 def _from_folder(path: Path, dtype: torch.dtype) -> Any:
     formats.check_folder(path)
+    text_encoder, found = CLIPTextModel.from_pretrained(
+        path / "text_encoder", local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
+    )
+    if found["missing_keys"]:  # transformers would make up random ones, with no more than a warning
+        raise UnreadableModel(path.name, "Weights of the text encoder are missing.", "Copy the model folder again.")
     return StableDiffusionPipeline.from_pretrained(
-        path, local_files_only=True, use_safetensors=True, safety_checker=None, feature_extractor=None,
+        path, text_encoder=text_encoder, local_files_only=True, use_safetensors=True, safety_checker=None, feature_extractor=None,
         requires_safety_checker=False, dtype=dtype,
     )  # fmt: skip
 

@@ -1,0 +1,294 @@
+"""A front desk without engine, database or disk worth mentioning: for the faces' own tests."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from backend.errors import Conflict, InvalidParameter, NotFound, Unavailable, UnknownModel
+from backend.requests import checked
+from backend.settings import Settings
+from backend.types import (
+    CredentialFacts,
+    CredentialReport,
+    DetectorResult,
+    EngineFacts,
+    Event,
+    GenerationRequest,
+    HistoryMatch,
+    HistoryPage,
+    HistoryQuery,
+    Inspection,
+    Job,
+    ModelFacts,
+    ModelInfo,
+    Passport,
+    Principal,
+    Record,
+    Verdict,
+    VerifyReport,
+    WatermarkFacts,
+    WatermarkReport,
+)
+
+START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
+MODEL = ModelInfo(
+    id="starter",
+    title="Starter",
+    family="sd1",
+    path="/secret/models/starter",
+    layout="diffusers",
+    factor=8,
+    native_size=256,
+    size=1 << 24,
+    licence="Apache-2.0",
+    sha256="ab" * 32,
+    defaults={"steps": 20, "cfg": 4.0},
+)
+TALL = replace(MODEL, id="tall", title="Tall", family="sd2", factor=64, native_size=512, defaults={"steps": 30})
+
+
+@dataclass(frozen=True)
+class Health:
+    engine: str = "ready"
+    detail: str = "Models run on cpu."
+    device: str | None = "cpu"
+    waiting: int = 0
+    running: int = 0
+    free_bytes: int = 1 << 34
+    loaded: tuple[str, ...] = ("starter",)
+
+
+class Models:
+    def __init__(self, *models: ModelInfo) -> None:
+        self.all = models
+
+    def find(self, name: str) -> ModelInfo:
+        for model in self.all:
+            if model.id == name:
+                return model
+        raise UnknownModel(name, [model.id for model in self.all])
+
+
+def picture(seed: int, kind: str = "PNG") -> bytes:
+    """A small picture that differs by seed."""
+    image = Image.new("RGB", (96, 96), ((seed * 67) % 256, (seed * 151) % 256, 120))
+    ImageDraw.Draw(image).ellipse((16, 16, 80, 80), fill=(240, (seed * 31) % 256, 90))
+    out = io.BytesIO()
+    image.save(out, kind)
+    return out.getvalue()
+
+
+def make_record(number: int, job_id: str, request: GenerationRequest, index: int = 0, state: Any = "clean") -> Record:
+    ident = f"r{number:04d}"
+    detectors = (
+        DetectorResult(name="opennsfw", state=state, score=0.93 if state == "flagged" else 0.02, threshold=0.8),
+    )
+    passport = Passport(
+        record_id=ident,
+        sha256="cd" * 32,
+        media_type="image/png",
+        width=96,
+        height=96,
+        created=START + timedelta(hours=7 * number),
+        request=request,
+        seed=request.seed + index,
+        model=ModelFacts(id="starter", title="Starter", family="sd1", licence="Apache-2.0", sha256="ab" * 32),
+        engine=EngineFacts(
+            app="0.1.0",
+            torch="2",
+            diffusers="0.42",
+            device="cpu",
+            dtype="float32",
+            attention="sdpa",
+            bucket=1,
+            seconds=1.9,
+        ),
+        inspection=Inspection(state=state, detectors=detectors),
+        watermark=WatermarkFacts(method="signet-dct", mark_id="0123456789ab", p_value=2e-14, psnr_db=41.2),
+        credential=CredentialFacts(
+            manifest_id="urn:c2pa:1", state="valid", trusted=False, signer="Signet installation"
+        ),
+        policy="personal",
+        admission="allow",
+    )
+    text = f"{request.prompt}\nSteps: {request.steps}, Seed: {request.seed}"
+    return Record(id=ident, job_id=job_id, index=index, path=f"{ident}.png", passport=passport, infotext=text)
+
+
+@dataclass
+class FakeDesk:
+    """Jobs run to their end at once when `instant`; otherwise a test moves them with `happen`."""
+
+    folder: Path
+    settings: Settings
+    instant: bool = True
+    known: Models = field(default_factory=lambda: Models(MODEL, TALL))
+    broken: Exception | None = None
+
+    def __post_init__(self) -> None:
+        self.lock = threading.RLock()
+        self.all_jobs: dict[str, Job] = {}
+        self.happened: dict[str, list[Event]] = {}
+        self.history: dict[str, Record] = {}
+        self.asked: list[Any] = []
+        self.verified: list[bytes] = []
+
+    def submit(self, fields: Mapping[str, Any], principal: Principal) -> Job:
+        if self.broken:
+            raise self.broken
+        self.asked.append((dict(fields), principal))
+        request = checked(fields, self.known, self.settings)
+        with self.lock:
+            job_id = f"j{len(self.all_jobs) + 1:04d}"
+            job = Job(job_id, request, principal, "queued", START, START, Verdict("allow", "personal"))
+            self.all_jobs[job_id] = job
+            self.happened[job_id] = []
+        self.happen(job_id, phase="queued", position=0)
+        if self.instant:
+            self.finish(job_id)
+        return self.job(job_id)
+
+    def happen(self, job_id: str, **what: Any) -> None:
+        with self.lock:
+            events = self.happened[job_id]
+            events.append(Event(job_id=job_id, seq=len(events) + 1, **what))
+
+    def finish(self, job_id: str, state: Any = "clean") -> None:
+        job = self.job(job_id)
+        for step in range(1, 4):
+            self.happen(job_id, phase="step", step=step, steps=3, fraction=step / 3, eta=3.0 - step, preview=step)
+        for index in range(job.request.count):
+            record = self.keep(job.request, job_id, index, state)
+            self.happen(job_id, phase="image", record_id=record.id)
+        self.move(job_id, state="done", images=job.request.count)
+        self.happen(job_id, phase="done", fraction=1.0)
+
+    def keep(self, request: GenerationRequest, job_id: str = "j0000", index: int = 0, state: Any = "clean") -> Record:
+        with self.lock:
+            record = make_record(len(self.history) + 1, job_id, request, index, state)
+            self.history[record.id] = record
+        (self.folder / record.path).write_bytes(picture(record.passport.seed))
+        return record
+
+    def request(self, prompt: str, **fields: Any) -> GenerationRequest:
+        return checked({"prompt": prompt, "seed": 7, **fields}, self.known, self.settings)
+
+    def move(self, job_id: str, **changes: Any) -> None:
+        with self.lock:
+            self.all_jobs[job_id] = replace(self.all_jobs[job_id], **changes)
+
+    def cancel(self, job_id: str, principal: Principal) -> Job:
+        if self.job(job_id).state not in ("queued", "running", "sealing"):
+            raise Conflict("The job has already ended.")
+        self.move(job_id, state="cancelled")
+        self.happen(job_id, phase="cancelled")
+        return self.job(job_id)
+
+    def resume(self, job_id: str, principal: Principal) -> Job:
+        if self.job(job_id).state != "interrupted":
+            raise Conflict("Only an interrupted job can be run again.")
+        self.move(job_id, state="queued", attempt=1)
+        return self.job(job_id)
+
+    def job(self, job_id: str) -> Job:
+        if job_id not in self.all_jobs:
+            raise NotFound("job", job_id)
+        return self.all_jobs[job_id]
+
+    def jobs(self, principal: Principal, limit: int = 20) -> tuple[Job, ...]:
+        return tuple(reversed(self.all_jobs.values()))[:limit]
+
+    def events(self, job_id: str, after: int = 0) -> tuple[Event, ...]:
+        with self.lock:
+            return tuple(event for event in self.happened.get(job_id, []) if event.seq > after)
+
+    def preview(self, job_id: str) -> bytes | None:
+        steps = [event for event in self.events(job_id) if event.preview]
+        return picture(len(steps), "JPEG") if steps else None
+
+    def wait(self, job_id: str, timeout: float | None = None) -> Job:
+        return self.job(job_id)
+
+    def record(self, record_id: str) -> Record:
+        if record_id not in self.history:
+            raise NotFound("picture", record_id)
+        return self.history[record_id]
+
+    def records(self, query: HistoryQuery) -> HistoryPage:
+        self.asked.append(query)
+        found = [record for record in reversed(self.history.values()) if self._fits(record, query)]
+        if query.before:
+            found = [record for record in found if record.id < query.before]
+        more = found[query.limit - 1].id if len(found) > query.limit else None
+        return HistoryPage(records=tuple(found[: query.limit]), next=more)
+
+    def _fits(self, record: Record, query: HistoryQuery) -> bool:
+        passport = record.passport
+        words = passport.request.prompt.casefold()
+        return (
+            all(word in words for word in query.text.casefold().split())
+            and query.model in (None, passport.request.model)
+            and query.sampler in (None, passport.request.sampler)
+            and record.rating >= (query.rating or 0)
+            and (query.since is None or passport.created >= query.since)
+            and (query.until is None or passport.created <= query.until)
+        )
+
+    def of_job(self, job_id: str) -> tuple[Record, ...]:
+        return tuple(record for record in self.history.values() if record.job_id == job_id)
+
+    def file(self, record_id: str) -> Path:
+        return self.folder / self.record(record_id).path
+
+    def thumbnail(self, record_id: str) -> Path:
+        return self.file(record_id)
+
+    def rate(self, record_id: str, rating: int) -> Record:
+        self.history[record_id] = self.record(record_id).model_copy(update={"rating": rating})
+        return self.history[record_id]
+
+    def delete(self, record_id: str) -> Record:
+        record = self.record(record_id)
+        del self.history[record_id]
+        (self.folder / record.path).unlink()
+        return record
+
+    def filters(self) -> Mapping[str, tuple[str, ...]]:
+        return {
+            "model": tuple(sorted({record.passport.request.model for record in self.history.values()})),
+            "sampler": tuple(sorted({record.passport.request.sampler for record in self.history.values()})),
+        }
+
+    def verify(self, data: bytes) -> VerifyReport:
+        self.verified.append(data)
+        if data == b"busy":
+            raise Unavailable("Verifying is not possible now.", retry_after=2.5)
+        if not data.startswith(b"\x89PNG"):
+            raise InvalidParameter("file", "This is not a picture.")
+        return VerifyReport(
+            c2pa=CredentialReport(
+                state="valid",
+                ours=True,
+                actions=("c2pa.created",),
+                signer="Signet installation",
+                generator="Signet 0.1.0",
+            ),
+            watermark=WatermarkReport(found=True, record_id="r0001", p_value=3e-12, method="signet-dct"),
+            infotext="a red apple\nSteps: 20",
+            history=HistoryMatch(match="exact", record_id="r0001"),
+            summary="This file was made by this installation of Signet and was not changed since.",
+        )
+
+    def models(self) -> tuple[ModelInfo, ...]:
+        return self.known.all
+
+    def health(self) -> Health:
+        return Health()

@@ -1,0 +1,139 @@
+"""The native API under /api/v1. Each route translates and calls the front desk, nothing else."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Query
+from fastapi.responses import Response, StreamingResponse
+
+from backend import samplers
+from backend.errors import NotFound
+from backend.types import Job, Principal, VerifyReport
+from backend.version import VERSION
+from webui.api import events, records
+from webui.api.body import json_object, picture
+from webui.api.replies import Reply
+from webui.api.shapes import (
+    HealthOut,
+    JobIn,
+    JobOut,
+    JobsOut,
+    ModelOut,
+    ProblemOut,
+    SamplerOut,
+    job_out,
+    model_out,
+    sampler_out,
+)
+from webui.desk import Desk
+
+CALLER = Principal(source="api")
+POLICY = "personal"
+_PROBLEM = {"description": "What went wrong (RFC 9457)", "content": {"application/problem+json": {}}}
+_JOB_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": JobIn.model_json_schema()}}}}
+_BINARY = {"type": "string", "format": "binary"}
+_FORM = {"type": "object", "properties": {"file": _BINARY}, "required": ["file"]}
+_PICTURE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {"schema": _FORM},
+            **{kind: {"schema": _BINARY} for kind in (*records.SERVED, "application/octet-stream")},
+        },
+    }
+}
+
+
+def native_routes(desk: Desk) -> APIRouter:
+    router = APIRouter(prefix="/api/v1", responses={"default": {**_PROBLEM, "model": ProblemOut}})
+    router.include_router(_job_routes(desk))
+    router.include_router(records.routes(desk))
+    router.include_router(_studio_routes(desk))
+    return router
+
+
+def _job_routes(desk: Desk) -> APIRouter:
+    router = APIRouter(tags=["jobs"])
+
+    def shown(job: Job) -> dict[str, Any]:
+        happened = desk.events(job.id, 0)
+        return job_out(job, desk.of_job(job.id), happened[-1].seq if happened else 0)
+
+    def find(job_id: str) -> Job:
+        return desk.job(records.checked_id("job", job_id))
+
+    @router.post("/jobs", status_code=202, response_model=JobOut, openapi_extra=_JOB_BODY, summary="Ask for pictures")
+    def submit(body: Annotated[dict[str, Any], Depends(json_object)]) -> Reply:
+        job = desk.submit(body, CALLER)
+        return Reply(job_out(job), 202, {"Location": f"/api/v1/jobs/{job.id}"})
+
+    @router.get("/jobs", response_model=JobsOut, summary="Your newest jobs")
+    def recent(limit: Annotated[int, Query(ge=1, le=100)] = 20) -> Reply:
+        return Reply({"jobs": [shown(job) for job in desk.jobs(CALLER, limit)]})
+
+    @router.get("/jobs/{job_id}", response_model=JobOut, summary="One job")
+    def job(job_id: str) -> Reply:
+        return Reply(shown(find(job_id)))
+
+    @router.delete("/jobs/{job_id}", response_model=JobOut, summary="Cancel a job; takes effect within a step")
+    def cancel(job_id: str) -> Reply:
+        return Reply(shown(desk.cancel(find(job_id).id, CALLER)))
+
+    @router.post(
+        "/jobs/{job_id}/resume", status_code=202, response_model=JobOut, summary="Run an interrupted job again"
+    )
+    def resume(job_id: str) -> Reply:
+        return Reply(shown(desk.resume(find(job_id).id, CALLER)), 202, {"Location": f"/api/v1/jobs/{job_id}"})
+
+    @router.get("/jobs/{job_id}/events", response_class=StreamingResponse, summary="What happens, as it happens")
+    def watch(
+        job_id: str,
+        after: Annotated[str | None, Query(description="Sequence number to go on from.")] = None,
+        last_event_id: Annotated[str | None, Header()] = None,
+    ) -> StreamingResponse:
+        start = events.starting_point(last_event_id, after)
+        return StreamingResponse(
+            events.stream(desk, find(job_id).id, start),
+            media_type="text/event-stream",
+            headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+        )
+
+    @router.get("/jobs/{job_id}/preview", response_class=Response, summary="The newest preview (JPEG)")
+    def preview(job_id: str) -> Response:
+        image = desk.preview(find(job_id).id)
+        if image is None:
+            raise NotFound("preview of job", job_id)
+        return Response(image, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
+
+    return router
+
+
+def _studio_routes(desk: Desk) -> APIRouter:
+    router = APIRouter(tags=["studio"])
+
+    @router.get("/models", response_model=list[ModelOut], summary="Models on this machine")
+    def models() -> Reply:
+        return Reply([model_out(model) for model in desk.models()])
+
+    @router.get("/samplers", response_model=list[SamplerOut], summary="Samplers with their schedules")
+    def all_samplers() -> Reply:
+        return Reply([sampler_out(sampler) for sampler in samplers.SAMPLERS.values()])
+
+    @router.post(
+        "/verify",
+        response_model=VerifyReport,
+        openapi_extra=_PICTURE_BODY,
+        summary="What can be said about any picture",
+    )
+    def verify(data: Annotated[bytes, Depends(picture)]) -> Reply:
+        return Reply(desk.verify(data).model_dump(mode="json"))
+
+    @router.get("/health", response_model=HealthOut, summary="How the studio is")
+    def health() -> Reply:
+        now = desk.health()
+        names = ("engine", "detail", "device", "waiting", "running", "free_bytes")
+        extra = {"version": VERSION, "policy": POLICY, "share": False, "blur_previews": desk.settings.blur_previews}
+        return Reply({**{name: getattr(now, name) for name in names}, "loaded": list(now.loaded), **extra})
+
+    return router

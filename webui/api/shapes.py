@@ -1,0 +1,157 @@
+"""What the native API says, as schemas: the OpenAPI description is made from these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from backend.samplers import Sampler
+from backend.types import Event, Job, JobState, ModelInfo, Record
+
+
+class JobIn(BaseModel):
+    """A request for pictures. Only the prompt is needed; the model fills in the rest.
+
+    Values are checked by the same code for every face, so this schema describes and does not decide.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str = Field(examples=["a red apple on a wooden table"])
+    negative: str | None = Field(None, description="What to keep out of the picture.")
+    width: int | None = Field(None, description="Pixels; a multiple of the model's factor.")
+    height: int | None = Field(None, description="Pixels; a multiple of the model's factor.")
+    steps: int | None = Field(None, description="Denoising steps.")
+    sampler: str | None = None
+    schedule: str | None = None
+    cfg: float | None = Field(None, description="Guidance scale; 1 switches guidance off.")
+    seed: int | None = Field(None, description="Picture i uses seed + i; -1 or nothing draws one.")
+    count: int | None = Field(None, description="Number of pictures.")
+    model: str | None = None
+    bucket: int | None = Field(None, description="Rows in a denoiser batch (1, 2, 4, 8), to repeat a picture exactly.")
+    client_extras: dict[str, Any] | None = None
+
+
+class RatingIn(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    rating: int = Field(ge=0, le=5, description="Stars; 0 takes them away.")
+
+
+class ProblemOut(BaseModel):
+    """RFC 9457."""
+
+    type: str
+    code: str
+    title: str
+    status: int
+    detail: str
+    field: str | None = None
+    hint: str | None = None
+    retry_after: float | None = None
+
+
+class JobOut(BaseModel):
+    id: str
+    state: JobState
+    created: datetime
+    updated: datetime
+    attempt: int
+    images: int
+    request: dict[str, Any]
+    problem: dict[str, Any] | None
+    records: list[str] = Field(description="Ids of the pictures that are in the history.")
+    last_seq: int = Field(description="Sequence number of the newest event.")
+
+
+class JobsOut(BaseModel):
+    jobs: list[JobOut]
+
+
+class Links(BaseModel):
+    file: str
+    download: str
+    thumbnail: str
+
+
+class RecordOut(Record):
+    urls: Links
+
+
+class PageOut(BaseModel):
+    records: list[RecordOut]
+    next: str | None = Field(description="Cursor for `before`; nothing when this was the last page.")
+
+
+class ModelOut(BaseModel):
+    id: str
+    title: str
+    family: str
+    layout: str
+    factor: int
+    native_size: int
+    size: int
+    licence: str
+    sha256: str | None
+    defaults: dict[str, Any]
+
+
+class SamplerOut(BaseModel):
+    name: str
+    about: str
+    schedules: list[str]
+
+
+class HealthOut(BaseModel):
+    engine: str
+    detail: str
+    device: str | None
+    waiting: int
+    running: int
+    free_bytes: int
+    loaded: list[str]
+    version: str
+    policy: str
+    share: bool
+    blur_previews: bool
+
+
+def job_out(job: Job, records: tuple[Record, ...] = (), last_seq: int = 0) -> dict[str, Any]:
+    return {
+        "id": job.id,
+        "state": job.state,
+        "created": job.created.isoformat(),
+        "updated": job.updated.isoformat(),
+        "attempt": job.attempt,
+        "images": job.images,
+        "request": job.request.model_dump(mode="json"),
+        "problem": None if job.problem is None else dict(job.problem),
+        "records": [record.id for record in records],
+        "last_seq": last_seq,
+    }
+
+
+def record_out(record: Record) -> dict[str, Any]:
+    base = f"/api/v1/records/{record.id}"
+    urls = {"file": f"{base}/file", "download": f"{base}/file?download=1", "thumbnail": f"{base}/thumbnail"}
+    return {**record.model_dump(mode="json"), "urls": urls}
+
+
+def model_out(model: ModelInfo) -> dict[str, Any]:
+    """Without the path: where models lie on the disk is nobody's business outside."""
+    hidden = ("path", "defaults")
+    seen = {name: getattr(model, name) for name in ModelOut.model_fields if name not in hidden}
+    return {**seen, "defaults": dict(model.defaults)}
+
+
+def sampler_out(sampler: Sampler) -> dict[str, Any]:
+    return {"name": sampler.name, "about": sampler.about, "schedules": list(sampler.schedules)}
+
+
+def event_out(event: Event) -> Mapping[str, Any]:
+    """Without what is empty: most events are a step and little else."""
+    return {key: value for key, value in asdict(event).items() if value is not None and value != ""}

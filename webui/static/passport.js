@@ -1,0 +1,146 @@
+// The Passport of a picture in plain words. Never a tick for what is not known.
+
+import { button, el, replace, tame } from "./dom.js";
+
+export function chance(p) {
+  if (!(p > 0)) return "p < 1e-300";
+  return p < 1e-3 ? `p < 1e${Math.ceil(Math.log10(p) + 1e-9)}` : `p = ${p.toFixed(3)}`;
+}
+
+export function seconds(value) {
+  return value < 10 ? `${value.toFixed(1)} s` : `${Math.round(value)} s`;
+}
+
+export function flagged(record) {
+  return record.passport.inspection.state === "flagged";
+}
+
+function detectorWords(detector) {
+  const score = detector.score === null ? "" : ` ${detector.score.toFixed(2)}`;
+  const limit = detector.threshold === null ? "" : ` (flagged from ${detector.threshold.toFixed(2)})`;
+  return `${detector.name}: ${detector.state}${score}${limit}${detector.detail ? ` – ${detector.detail}` : ""}`;
+}
+
+export function flagReason(record) {
+  const found = record.passport.inspection.detectors.filter((detector) => detector.state === "flagged");
+  return found.map(detectorWords).join("; ") || "the inspection flagged it";
+}
+
+const INSPECTION = {
+  clean: ["good", "✓ inspected, nothing found"],
+  flagged: ["warn", "! inspected and flagged"],
+  "not-scanned": ["unknown", "– not inspected"],
+  "scanner-failed": ["warn", "! the inspection failed"],
+};
+
+/** The parts of the line: [tone, words, what it means]. */
+export function parts(record) {
+  const { inspection, watermark, credential, engine, request, seed } = record.passport;
+  const [tone, words] = INSPECTION[inspection.state] ?? ["unknown", inspection.state];
+  const sure = watermark.p_value < 1e-3;
+  const valid = credential.state === "valid";
+  const trust = credential.trusted ? "on a trust list" : "not on a trust list";
+  return [
+    [tone, words, inspection.detectors.map(detectorWords).join("; ") || "No detector ran."],
+    [
+      sure ? "good" : "warn",
+      sure ? `✓ marked (${chance(watermark.p_value)})` : `! mark is weak (${chance(watermark.p_value)})`,
+      `Invisible mark ${watermark.method}, read back after it was made; ${chance(watermark.p_value)} is the chance ` +
+        `that an unmarked picture would look so. It changes the picture by ${watermark.psnr_db.toFixed(1)} dB PSNR.`,
+    ],
+    [
+      valid ? "good" : "warn",
+      valid ? `✓ signed by this installation, ${trust}` : "! the signature is not valid",
+      `Content Credentials signed by ${credential.signer}. Others can see that the file was not changed since; ` +
+        `${credential.trusted ? "the signer is on a public trust list." : "who runs this installation is not certified by anybody."}`,
+    ],
+    ["fact", `seed ${seed}`],
+    ["fact", `${request.steps} steps`],
+    ["fact", seconds(engine.seconds)],
+  ];
+}
+
+function row(name, value) {
+  return [el("dt", {}, name), el("dd", { dir: "auto" }, tame(value))];
+}
+
+function facts(record) {
+  const { passport } = record;
+  const { request, model, engine } = passport;
+  return el(
+    "dl",
+    { class: "facts" },
+    row("Prompt", request.prompt),
+    request.negative && row("Negative prompt", request.negative),
+    row("Model", `${model.title} (${model.family}), licence: ${model.licence}`),
+    row("Settings", `${request.sampler}, ${request.schedule}, ${request.steps} steps, guidance ${request.cfg}, seed ${passport.seed}`),
+    row("Size", `${passport.width} × ${passport.height} px, ${passport.media_type}`),
+    row("Made", `${new Date(passport.created).toLocaleString()}, ${seconds(engine.seconds)} on ${engine.device} (${engine.dtype})`),
+    row("Software", `${engine.app}, torch ${engine.torch}, diffusers ${engine.diffusers}, attention ${engine.attention}, batch of ${engine.bucket}`),
+    row("Policy", `${passport.policy}: ${passport.admission}`),
+    row("Record", record.id),
+    row("Mark", `${passport.watermark.mark_id} (${passport.watermark.method})`),
+    row("SHA-256", passport.sha256),
+  );
+}
+
+function copyButton(text) {
+  return button("copy", async (event) => {
+    try {
+      await navigator.clipboard.writeText(text);
+      event.target.textContent = "copied";
+    } catch {
+      event.target.textContent = "press Ctrl+C";
+    }
+  });
+}
+
+/** The line under a picture, and everything else behind one word. */
+export function passport(record, open = false) {
+  const line = el("ul", { class: "passport", "aria-label": "Passport of this picture" });
+  const detail = el("p", { class: "passport-detail", hidden: true, role: "status" });
+  for (const [tone, words, meaning] of parts(record)) {
+    const item = meaning
+      ? button(words, () => {
+          const same = !detail.hidden && detail.textContent === meaning;
+          detail.hidden = same;
+          detail.textContent = meaning;
+        }, { class: "chip " + tone, title: meaning })
+      : el("span", { class: "chip " + tone }, words);
+    line.append(el("li", {}, item));
+  }
+  const more = el("details", { class: "more", open }, el("summary", {}, "Passport in full"));
+  const fill = () => {
+    if (!more.open || more.dataset.filled) return;
+    more.dataset.filled = "1";
+    more.append(facts(record), el("div", { class: "infotext" }, copyButton(record.infotext), el("pre", { dir: "auto", tabIndex: 0 }, tame(record.infotext))));
+  };
+  more.addEventListener("toggle", fill);
+  fill();
+  return el("div", { class: "passport-box" }, line, detail, more);
+}
+
+/** A picture that was flagged is covered until somebody asks to see it. */
+export function covered(record, image) {
+  const frame = el("div", { class: "picture" }, image);
+  if (!flagged(record)) return frame;
+  frame.classList.add("covered");
+  const cover = el(
+    "div",
+    { class: "cover" },
+    el("strong", {}, "This picture was flagged"),
+    el("span", {}, flagReason(record)),
+    button("Show it anyway", () => {
+      frame.classList.remove("covered");
+      cover.remove();
+    }),
+  );
+  frame.append(cover);
+  return frame;
+}
+
+export function problemBox(problem, ...actions) {
+  const box = el("div", { class: "problem", role: "alert" });
+  replace(box, el("strong", {}, tame(problem.title)), el("p", { dir: "auto" }, tame(problem.detail)), problem.hint && el("p", {}, tame(problem.hint)), actions.length && el("div", { class: "row-actions" }, actions));
+  return box;
+}
