@@ -76,6 +76,12 @@ class EventLog:
     def _log(self, job_id: str) -> _Log:
         if job_id not in self._logs:
             self._logs[job_id] = _Log()
-            while len(self._logs) > KEEP_JOBS:
-                self._logs.popitem(last=False)
+            self._forget_ended()
         return self._logs[job_id]
+
+    def _forget_ended(self) -> None:
+        """The oldest ended jobs go first; one that is under way is still watched and stays."""
+        for job_id in [ident for ident, log in self._logs.items() if log.events and log.events[-1].phase in TERMINAL]:
+            if len(self._logs) <= KEEP_JOBS:
+                return
+            del self._logs[job_id]

@@ -254,7 +254,7 @@ class Service:
             self._fail(job.id, problem.problem)
             raise problem
         self._waiting[job.id] = job
-        self._tell(job.id, "queued", position=len(self._waiting) - 1)
+        self._tell_positions()
         self._dispatch()
 
     def _dispatch(self) -> None:
@@ -281,10 +281,11 @@ class Service:
         self._link.submit(wire.Work(job.id, job.request, model, job.verdict, images_left(job.request, done)))
 
     def _tell_positions(self) -> None:
-        for position, job_id in enumerate(self._waiting):
-            last = self._events.after(job_id, 0)
+        waiting, running = tuple(self._waiting.values()), tuple(self._running.values())
+        for position, job in enumerate(queue.next_jobs(waiting, running, len(waiting), self._served)):
+            last = self._events.after(job.id, 0)
             if not last or last[-1].position != position:
-                self._tell(job_id, "queued", position=position)
+                self._tell(job.id, "queued", position=position)
 
     # ---- what the engine says (one thread, in order)
 
@@ -362,11 +363,10 @@ class Service:
 
     def _ended(self, message: wire.Ended) -> None:
         with self._lock:
-            if message.job_id not in self._running:
-                return
-            if message.problem:
+            known = message.job_id in self._running  # not if it failed here and was called off
+            if known and message.problem:
                 self._fail(message.job_id, message.problem)
-            else:
+            elif known:
                 self._close_job(message.job_id, "cancelled" if message.cancelled else "done")
         self._dispatch()
 

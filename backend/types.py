@@ -78,7 +78,10 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """A model of the catalogue. `factor` is the autoencoder's pixels per latent, sizes are pixels, `size` is bytes."""
+    """A model of the catalogue. `factor` is the autoencoder's pixels per latent, sizes are pixels, `size` is bytes.
+
+    `modified_ns` is the newest time of its files: a file that was replaced makes another ModelInfo.
+    """
 
     id: str
     title: str
@@ -90,6 +93,7 @@ class ModelInfo:
     size: int
     licence: str = "not stated"
     sha256: str | None = None
+    modified_ns: int = 0
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -17,6 +19,7 @@ from backend.types import Pixels
 _SD1 = torch.tensor(
     [[0.3512, 0.2297, 0.3227], [0.3250, 0.4974, 0.2350], [-0.2829, 0.1762, 0.2721], [-0.2120, -0.2616, -0.7177]]
 )
+_LOG = logging.getLogger(__name__)
 _FITTED = "latent_rgb.safetensors"
 
 
@@ -40,8 +43,11 @@ def preview_map(model: LoadedModel) -> LatentToRgb:
     """The map that comes with the model, the known one for SD's 4 channels, or one fitted by decoding noise."""
     file = Path(model.info.path) / _FITTED
     if model.info.layout == "diffusers" and file.is_file():
-        tensors = load_file(file)
-        return LatentToRgb(tensors["weight"], tensors["bias"])
+        try:
+            tensors = load_file(file)
+            return LatentToRgb(tensors["weight"], tensors["bias"])
+        except (SafetensorError, OSError, KeyError):  # only previews depend on it
+            _LOG.warning("%s is damaged; a map is fitted instead", file)
     if model.vae.config.latent_channels == 4 and model.latent_factor == 8:
         return LatentToRgb(_SD1, torch.zeros(3))
     return _fit(model)

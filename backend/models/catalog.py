@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +76,22 @@ class Catalog:
                     yield path
 
     def _look(self, path: Path) -> ModelInfo | SignetError:
-        marker = path / "model_index.json" if path.is_dir() else path
         try:
-            stat = marker.stat()
+            size, modified = _state(path)
         except OSError:  # a dangling link, or a file that is just being removed
             return UnreadableModel(path.name, "The file cannot be opened.", "Copy it again.")
-        key = (path, stat.st_size, stat.st_mtime_ns)
+        key = (path, size, modified)
         if key not in self._seen:
-            self._seen[key] = _describe(path)
+            found = _describe(path)
+            self._seen[key] = found if isinstance(found, SignetError) else replace(found, modified_ns=modified)
         return self._seen[key]
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """Bytes of a model's files and the newest of their times (ns): another state means another model."""
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    stats = [file.stat() for file in files]
+    return sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)
 
 
 def config_folder(path: Path, family: str) -> Path:

@@ -52,7 +52,8 @@ _ALLOWED_PARTS: Mapping[str, frozenset[str]] = {
 def read_header(path: Path, name: str | None = None) -> dict[str, Any]:
     """The checked header of a safetensors file: {tensor name: {dtype, shape, data_offsets}}, without `__metadata__`.
 
-    `name` is what a user is told the file is called. Raises UnreadableModel for a pickle, a truncated or renamed file, and any header that does not fit the file.
+    `name` is what a user is told the file is called. Raises UnreadableModel for a pickle, a truncated or renamed file,
+    and any header that does not fit the file.
     """
     name, size = name or path.name, path.stat().st_size
     with path.open("rb") as file:

@@ -88,8 +88,8 @@ def _from_folder(path: Path, dtype: torch.dtype) -> Any:
     if found["missing_keys"]:  # transformers would make up random ones, with no more than a warning
         raise UnreadableModel(path.name, "Weights of the text encoder are missing.", "Copy the model folder again.")
     return StableDiffusionPipeline.from_pretrained(
-        path, text_encoder=text_encoder, local_files_only=True, use_safetensors=True, safety_checker=None, feature_extractor=None,
-        requires_safety_checker=False, dtype=dtype,
+        path, text_encoder=text_encoder, local_files_only=True, use_safetensors=True, safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False, dtype=dtype,
     )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ if "forkserver" not in get_all_start_methods():
     pytest.skip("this system has no SIGKILL", allow_module_level=True)
 
 PROCESSES = get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.crash.child"])
+PROCESSES.set_forkserver_preload(["tests.crash.child", "safety.desk"])
 
 
 def points(arrows: tuple[str, ...]) -> list[str]:

@@ -49,7 +49,8 @@ export function parts(record) {
         `that an unmarked picture would look so. It changes the picture by ${watermark.psnr_db.toFixed(1)} dB PSNR.`,
     ],
     [
-      valid ? "good" : "warn",
+      // Not the colour of certainty: anybody can sign under any name until a trust list says who it is.
+      valid ? (credential.trusted ? "good" : "unknown") : "warn",
       valid ? `✓ signed by this installation, ${trust}` : "! the signature is not valid",
       `Content Credentials signed by ${credential.signer}. Others can see that the file was not changed since; ` +
         `${credential.trusted ? "the signer is on a public trust list." : "who runs this installation is not certified by anybody."}`,
