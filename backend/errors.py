@@ -119,18 +119,12 @@ class Busy(SignetError):
         super().__init__(Problem("busy", "Too much waiting already", detail, 429, retry_after=retry_after))
 
 
-class Cancelled(SignetError):
-    """An outcome, not a fault."""
-
-    def __init__(self, detail: str = "Cancelled.") -> None:
-        super().__init__(Problem("cancelled", "Cancelled", detail, 409))
-
-
 class OutOfMemory(SignetError):
-    """`needed` and `free` are bytes."""
+    """`free` are the bytes of memory that are left, None where the device does not tell."""
 
-    def __init__(self, needed: int, free: int, hint: str) -> None:
-        detail = f"This needs about {needed / 2**20:.0f} MiB of memory and {free / 2**20:.0f} MiB are free."
+    def __init__(self, what: str, free: int | None, hint: str) -> None:
+        detail = f"There is not enough memory for {what}"
+        detail += "." if free is None else f": {free / 2**20:.0f} MiB are free."
         super().__init__(Problem("out-of-memory", "Not enough memory", detail, 507, hint=hint))
 
 

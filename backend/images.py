@@ -52,17 +52,21 @@ def decode(data: bytes, *, max_pixels: int) -> Decoded:
             with Image.open(io.BytesIO(data), formats=tuple(FORMATS)) as image:
                 width, height = image.size
                 if width * height > max_pixels:
-                    raise UnreadableImage(
-                        f"The picture claims {width} x {height} pixels; at most {max_pixels / 1e6:g} million are read.",
-                        "Make a smaller copy and try again.",
-                    )
+                    raise _too_large(f"{width} x {height}", max_pixels)
                 pixels = np.asarray(image.convert("RGB"), dtype=np.uint8)
                 text = _parameters(image)  # after the pixels: a PNG may carry its text behind them
     except UnreadableImage:
         raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, MemoryError) as error:
+    except Image.DecompressionBombError as error:
+        raise _too_large("far too many", max_pixels) from error
+    except (OSError, ValueError, SyntaxError, MemoryError) as error:
         raise UnreadableImage(f"The picture is damaged: {str(error)[:120]}.") from error
     return Decoded(pixels, kind, text)
+
+
+def _too_large(claimed: str, max_pixels: int) -> UnreadableImage:
+    detail = f"The picture claims {claimed} pixels; at most {max_pixels / 1e6:g} million are read."
+    return UnreadableImage(detail, "Make a smaller copy and try again.")
 
 
 def _parameters(image: Image.Image) -> str | None:

@@ -99,6 +99,7 @@ class Service:
         self._lock = threading.RLock()
         self._waiting: dict[str, Job] = {}
         self._running: dict[str, Job] = {}
+        self._unwritten: dict[str, Job] = {}
         self._served: tuple[str, ...] = ()
         self._engine: EngineState = "starting"
         self._detail = "The engine is starting."
@@ -109,16 +110,18 @@ class Service:
         self._link.start(self._hear)
 
     def close(self) -> None:
-        """Stop the engine. Jobs under way are offered again at the next start."""
+        """Stop the engine. Jobs that wait or run are offered again at the next start."""
         self._engine = "stopped"
         self._link.close()
+        for job_id in (*self._running, *self._waiting):
+            self._settle(job_id, "interrupted")
 
     # ---- jobs
 
     def submit(self, fields: Mapping[str, Any], principal: Principal) -> Job:
         """Check, admit and queue a request. Raises the SignetError that says why not."""
         request = checked(fields, self._catalog, self.settings)
-        self._stores.storage.check_room(0)
+        self._check_can_run()
         now = datetime.now(UTC)
         try:
             verdict = self._admission.admit(request, principal)
@@ -137,6 +140,7 @@ class Service:
 
     def resume(self, job_id: str, principal: Principal) -> Job:
         """Queue an interrupted job again; pictures that it has already made are kept and not made twice."""
+        self._check_can_run()
         with self._lock:
             job = self._stores.jobs.move(job_id, "queued")
             self._enqueue(job)
@@ -151,7 +155,7 @@ class Service:
                 return job
             if job.state == "cancelled":
                 return job
-            if job.state not in ("queued", "interrupted"):
+            if job.state not in (*queue.UNFINISHED, "interrupted"):
                 raise Conflict(f"The job is already {job.state}.", "There is nothing left to cancel.")
             job = self._stores.jobs.move(job_id, "cancelled")
             self._waiting.pop(job_id, None)
@@ -163,7 +167,7 @@ class Service:
         job = self._stores.jobs.get(job_id)
         if job is None:
             raise NotFound("job", job_id)
-        return job
+        return self._unwritten.get(job_id, job) if job.state in queue.UNFINISHED else job
 
     def jobs(self, principal: Principal, limit: int = 20) -> tuple[Job, ...]:
         return self._stores.jobs.recent(principal.id, limit)
@@ -238,6 +242,10 @@ class Service:
     def models(self) -> tuple[ModelInfo, ...]:
         return self._catalog.all()
 
+    def refused_models(self) -> Mapping[str, Problem]:
+        """Files and folders that look like models but cannot be used, by name."""
+        return {name: error.problem for name, error in self._catalog.refused().items()}
+
     def health(self) -> Health:
         with self._lock:
             waiting, running = len(self._waiting), len(self._running)
@@ -246,13 +254,13 @@ class Service:
 
     # ---- the queue
 
-    def _enqueue(self, job: Job) -> None:
+    def _check_can_run(self) -> None:
+        """Before anything is written down: raises Unavailable or StorageFull."""
         if self._engine == "failed":
-            problem = Unavailable(
-                f"The engine does not start: {self._detail}", "Run the doctor: python3 launch.py doctor."
-            )
-            self._fail(job.id, problem.problem)
-            raise problem
+            raise _does_not_start(self._detail)
+        self._stores.storage.check_room(0)
+
+    def _enqueue(self, job: Job) -> None:
         self._waiting[job.id] = job
         self._tell_positions()
         self._dispatch()
@@ -260,6 +268,7 @@ class Service:
     def _dispatch(self) -> None:
         """Hand the engine what it has room for, in fair order."""
         with self._lock:
+            self._write_ends()
             while self._engine == "ready" and self._waiting:
                 if sum(job.request.count for job in self._running.values()) >= ROOM:
                     break
@@ -270,14 +279,14 @@ class Service:
             self._tell_positions()
 
     def _hand_over(self, job: Job) -> None:
-        del self._waiting[job.id]
-        done = [record.index for record in self._stores.history.of_job(job.id)]
         try:
+            done = [record.index for record in self._stores.history.of_job(job.id)]
             model = self._catalog.find(job.request.model)
             self._running[job.id] = self._stores.jobs.move(job.id, "running")
         except SignetError as error:
             self._fail(job.id, error.problem)
             return
+        del self._waiting[job.id]
         self._link.submit(wire.Work(job.id, job.request, model, job.verdict, images_left(job.request, done)))
 
     def _tell_positions(self) -> None:
@@ -319,9 +328,8 @@ class Service:
                     self._fail(job_id, EngineCrashed(detail).problem)
             case wire.GaveUp(detail):
                 self._set_engine("failed", detail, None)
-                problem = Unavailable(f"The engine does not start: {detail}").problem
-                for job_id in tuple(self._waiting):
-                    self._fail(job_id, problem)
+                for job_id in tuple(self._waiting):  # kept as an offer: the engine is still tried now and then
+                    self._settle(job_id, "interrupted", _does_not_start(detail).problem)
 
     def _set_engine(self, state: EngineState, detail: str, device: str | None) -> None:
         with self._lock:
@@ -358,36 +366,61 @@ class Service:
         else:
             self._tell(job_id, "image", record_id=record.id)
             return
-        self._fail(job_id, problem)
         self._link.cancel(job_id)
+        self._fail(job_id, problem)
 
     def _ended(self, message: wire.Ended) -> None:
         with self._lock:
-            known = message.job_id in self._running  # not if it failed here and was called off
-            if known and message.problem:
-                self._fail(message.job_id, message.problem)
-            elif known:
-                self._close_job(message.job_id, "cancelled" if message.cancelled else "done")
+            if message.job_id in self._running:  # else it failed here and was called off
+                if message.problem:
+                    self._fail(message.job_id, message.problem)
+                else:
+                    self._settle(message.job_id, "cancelled" if message.cancelled else "done")
         self._dispatch()
 
-    def _close_job(self, job_id: str, state: Literal["cancelled", "done"]) -> None:
-        del self._running[job_id]
-        if self.job(job_id).state in queue.UNFINISHED:  # the journal has already closed a job that is done
-            self._stores.jobs.move(job_id, state)
-        self._events.drop_preview(job_id)
-        self._tell(job_id, _PHASES[self.job(job_id).state])
-
     def _fail(self, job_id: str, problem: Problem) -> None:
+        self._settle(job_id, "failed", problem)
+
+    def _settle(self, job_id: str, state: JobState, problem: Problem | None = None) -> None:
+        """End a job here, and tell; whatever the database says, nobody may be left waiting for it.
+
+        A job that the journal has already closed keeps the state it has there. An end that cannot be written now (the
+        disk is full) is remembered until it can.
+        """
         with self._lock:
-            self._running.pop(job_id, None)
-            self._waiting.pop(job_id, None)
-            self._stores.jobs.move(job_id, "failed", problem=asdict(problem))
+            known = self._running.pop(job_id, None) or self._waiting.pop(job_id, None)
+            try:
+                job = self.job(job_id)
+            except SignetError:
+                if known is None:
+                    raise
+                job = known
+            if job.state in queue.UNFINISHED:
+                job = replace(job, state=state, problem=asdict(problem) if problem else None)
+                self._unwritten[job_id] = job
+                self._write_ends()
             self._events.drop_preview(job_id)
-            self._tell(job_id, "failed", problem=asdict(problem), message=problem.sentence())
+            said = problem.sentence() if problem and job.state == state else ""
+            self._tell(job_id, _PHASES[job.state], problem=job.problem, message=said)
+
+    def _write_ends(self) -> None:
+        for job in tuple(self._unwritten.values()):
+            try:
+                self._stores.jobs.move(job.id, job.state, problem=job.problem)
+            except (Conflict, NotFound):
+                pass  # it has ended otherwise
+            except SignetError as error:
+                _LOG.error("the end of job %s cannot be written yet: %s", job.id, error)
+                return
+            del self._unwritten[job.id]
 
     def _tell(self, job_id: str, phase: Phase, **what: Any) -> None:
         plain = Event(job_id, 0, phase, **what)
         self._events.add(job_id, lambda seq, preview: replace(plain, seq=seq, preview=preview))
+
+
+def _does_not_start(detail: str) -> Unavailable:
+    return Unavailable(f"The engine does not start: {detail}", "See what `python3 launch.py doctor` says.")
 
 
 _PHASES: Mapping[JobState, Phase] = {

@@ -9,10 +9,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Protocol
 
-from backend.wire import Cancel, Crashed, EngineConfig, FromEngine, GaveUp, Ready, Stop, ToEngine, Work
+from backend.wire import Cancel, Crashed, Ended, EngineConfig, FromEngine, GaveUp, Ready, Stop, ToEngine, Work
 
 _LOG = logging.getLogger(__name__)
 
@@ -20,6 +22,14 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before the first restart, doubled each time up to the longest."""
 GIVE_UP_AFTER = 5
 """Crashes in a row without a finished start before the studio says that the engine has failed."""
+PATIENCE = 600.0
+"""Seconds without a word from an engine that has work to do, or that starts, before it is taken for hung and killed."""
+
+
+STOP_PATIENCE = 10.0
+"""Seconds that an engine has to end after it was told to, before it is killed."""
+POLL = 1.0
+"""Seconds between looks at whether a silent engine is hung."""
 
 
 class EngineLink(Protocol):
@@ -41,19 +51,22 @@ class Supervisor:
     out work only after Ready.
     """
 
-    def __init__(self, config: EngineConfig) -> None:
+    def __init__(self, config: EngineConfig, patience: float = PATIENCE) -> None:
         self._config = config
         self._context = multiprocessing.get_context("spawn")
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._connection: Connection | None = None
         self._thread: threading.Thread | None = None
-        self._process_id: int | None = None
+        self._process: BaseProcess | None = None
+        self._patience = patience
+        self._busy: set[str] = set()
 
     @property
     def process_id(self) -> int | None:
         """Of the engine that is up now."""
-        return self._process_id
+        process = self._process
+        return process.pid if process else None
 
     def start(self, on_message: Callable[[FromEngine], None]) -> None:
         # torch's OpenMP threads spin when they wait, which starves every other process on a small machine.
@@ -64,17 +77,21 @@ class Supervisor:
         self._thread.start()
 
     def submit(self, work: Work) -> None:
+        self._busy.add(work.job_id)
         self._send(work)
 
     def cancel(self, job_id: str) -> None:
         self._send(Cancel(job_id))
 
     def close(self) -> None:
-        """Stop the engine; what it was doing is lost, and the journal knows."""
+        """Stop the engine, by force if it must be; what it was doing is lost, and the journal knows."""
         self._closing.set()
         self._send(Stop())
         if self._thread:
-            self._thread.join(timeout=20)
+            self._thread.join(STOP_PATIENCE)
+            if self._thread.is_alive() and self._process:
+                self._process.kill()
+                self._thread.join(STOP_PATIENCE)
 
     def _send(self, message: ToEngine) -> None:
         with self._lock:
@@ -91,7 +108,8 @@ class Supervisor:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         crashes = 0
         while not self._closing.is_set():
-            came_up, detail = self._run_once(on_message)
+            # The default model may be what takes the engine down at its start: the next one goes without it.
+            came_up, detail = self._run_once(replace(self._config, warm=None) if crashes else self._config, on_message)
             if self._closing.is_set():
                 return
             crashes = 1 if came_up else crashes + 1
@@ -101,41 +119,54 @@ class Supervisor:
                 on_message(GaveUp(detail))
             self._closing.wait(min(FIRST_PAUSE * 2 ** (crashes - 1), LONGEST_PAUSE))
 
-    def _run_once(self, on_message: Callable[[FromEngine], None]) -> tuple[bool, str]:
+    def _run_once(self, config: EngineConfig, on_message: Callable[[FromEngine], None]) -> tuple[bool, str]:
         """One life of the engine: (whether it got ready, why it ended)."""
-        # Imported by name in the child only: the studio itself stays free of torch.
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=_engine_main, args=(theirs, self._config), name="engine", daemon=True)
+        process = self._context.Process(target=_engine_main, args=(theirs, config), name="engine", daemon=True)
         process.start()
         theirs.close()
         with self._lock:
-            self._connection, self._process_id = ours, process.pid
+            self._connection, self._process = ours, process
         if self._closing.is_set():  # `close` came while the process was being started and could not reach it
             self._send(Stop())
-        came_up, reason = False, ""
-        while True:
-            try:
-                message: FromEngine = ours.recv()
-            except (EOFError, OSError):
-                break
-            if isinstance(message, Crashed):
-                reason = message.detail
-                continue
-            came_up = came_up or isinstance(message, Ready)
-            on_message(message)
+        came_up, reason = self._listen(ours, process, on_message)
         with self._lock:
-            self._connection, self._process_id = None, None
+            self._connection, self._process = None, None
+        self._busy.clear()
         ours.close()
-        _reap(process)
+        process.join(STOP_PATIENCE)
+        if process.is_alive():
+            process.kill()
+            process.join()
         return came_up, reason or f"The engine process ended unexpectedly (exit code {process.exitcode})."
 
-
-def _reap(process: multiprocessing.process.BaseProcess) -> None:
-    deadline = time.monotonic() + 5
-    process.join(timeout=5)
-    if process.is_alive() and time.monotonic() >= deadline:
-        process.kill()
-        process.join()
+    def _listen(
+        self, ours: Connection, process: BaseProcess, on_message: Callable[[FromEngine], None]
+    ) -> tuple[bool, str]:
+        """Pass on what the engine says until its end of the pipe closes; kill it if it hangs."""
+        came_up, reason, heard = False, "", time.monotonic()
+        while True:
+            try:
+                if not ours.poll(POLL):
+                    if came_up and not self._busy:
+                        heard = time.monotonic()  # nothing to say is no silence
+                    elif time.monotonic() - heard > self._patience:
+                        reason = f"The engine gave no sign of life for {self._patience / 60:g} minutes."
+                        process.kill()
+                    continue
+                message: FromEngine = ours.recv()
+            except (EOFError, OSError):
+                return came_up, reason
+            heard = time.monotonic()
+            match message:
+                case Crashed(detail):
+                    reason = detail
+                    continue
+                case Ready():
+                    came_up = True
+                case Ended(job_id):
+                    self._busy.discard(job_id)
+            on_message(message)
 
 
 def _engine_main(connection: Connection, config: EngineConfig) -> None:

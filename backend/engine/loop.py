@@ -26,7 +26,7 @@ from backend.engine.preview import LatentToRgb, blurred, preview_map
 from backend.engine.rows import Picture
 from backend.errors import Broken, OutOfMemory, Problem, SignetError
 from backend.models.hashes import model_sha256
-from backend.models.loader import LoadedModel
+from backend.models.loader import LoadedModel, free_memory
 from backend.models.memory import ModelMemory
 from backend.ports import SafetyDesk
 from backend.types import Bucket, RawImage, SealedImage
@@ -286,5 +286,4 @@ def _broken() -> Broken:
 
 
 def _out_of_memory() -> OutOfMemory:
-    free, total = torch.cuda.mem_get_info() if torch.cuda.is_available() else (0, 0)
-    return OutOfMemory(total, free, "Make the picture smaller or ask for fewer at once.")
+    return OutOfMemory("this picture", free_memory(), "Make the picture smaller or ask for fewer at once.")

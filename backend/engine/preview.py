@@ -20,6 +20,8 @@ _SD1 = torch.tensor(
     [[0.3512, 0.2297, 0.3227], [0.3250, 0.4974, 0.2350], [-0.2829, 0.1762, 0.2721], [-0.2120, -0.2616, -0.7177]]
 )
 _LOG = logging.getLogger(__name__)
+LARGEST_PATCH = 4
+"""Pixels of preview per latent along a side: a preview shows what forms, and is no substitute for the picture."""
 _FITTED = "latent_rgb.safetensors"
 
 
@@ -45,12 +47,20 @@ def preview_map(model: LoadedModel) -> LatentToRgb:
     if model.info.layout == "diffusers" and file.is_file():
         try:
             tensors = load_file(file)
-            return LatentToRgb(tensors["weight"], tensors["bias"])
-        except (SafetensorError, OSError, KeyError):  # only previews depend on it
+            return _checked(tensors["weight"], tensors["bias"], model.vae.config.latent_channels)
+        except (SafetensorError, OSError, KeyError, ValueError):  # only previews depend on it
             _LOG.warning("%s is damaged; a map is fitted instead", file)
     if model.vae.config.latent_channels == 4 and model.latent_factor == 8:
         return LatentToRgb(_SD1, torch.zeros(3))
     return _fit(model)
+
+
+def _checked(weight: Tensor, bias: Tensor, channels: int) -> LatentToRgb:
+    """Raises ValueError unless the tensors are a map of this many channels to patches of at most LARGEST_PATCH."""
+    sizes = [3 * side * side for side in range(1, LARGEST_PATCH + 1)]
+    if weight.ndim != 2 or len(weight) != channels or weight.shape[1] not in sizes or bias.shape != weight.shape[1:]:
+        raise ValueError(f"a map of shape {tuple(weight.shape)} does not fit {channels} channels")
+    return LatentToRgb(weight, bias)
 
 
 def _fit(model: LoadedModel) -> LatentToRgb:

@@ -41,6 +41,10 @@ def main(connection: Connection, config: EngineConfig) -> None:
     except SignetError as error:
         send(Crashed(error.problem.sentence()))
         return
+    except Exception as error:  # noqa: BLE001 - the process's edge: logged, and the studio learns the reason
+        _LOG.exception("the engine cannot start")
+        send(Crashed(f"{type(error).__name__}: {str(error)[:200]}"))
+        return
     threading.Thread(target=_receive, args=(connection, engine), daemon=True, name="receive").start()
     engine.run()
 
@@ -54,7 +58,7 @@ def _build(config: EngineConfig, send: Callable[[FromEngine], None]) -> Engine:
     if config.warm:
         try:
             memory.get(config.warm)
-        except SignetError as error:
+        except SignetError as error:  # told again, to the user, when somebody asks for it
             _LOG.warning("the default model could not be loaded: %s", error)
     send(Loaded(memory.loaded))
     send(Ready(describe(device)))

@@ -38,6 +38,10 @@ class Catalog:
     def all(self) -> tuple[ModelInfo, ...]:
         return tuple(self._scan().models.values())
 
+    def refused(self) -> Mapping[str, SignetError]:
+        """File or folder name -> why it cannot be used."""
+        return self._scan().refused
+
     def find(self, name: str) -> ModelInfo:
         """By id or title, in any case. Raises UnknownModel (with near names) or the reason why it cannot be used."""
         listing = self._scan()

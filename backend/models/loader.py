@@ -18,7 +18,7 @@ from diffusers import StableDiffusionPipeline
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from backend.errors import SignetError, UnreadableModel
+from backend.errors import OutOfMemory, SignetError, UnreadableModel
 from backend.models import formats
 from backend.models.catalog import config_folder
 from backend.types import ModelInfo
@@ -52,11 +52,23 @@ def load(info: ModelInfo, device: torch.device, dtype: torch.dtype) -> LoadedMod
     path = Path(info.path)
     try:
         pipe = _from_folder(path, dtype) if info.layout == "diffusers" else _from_file(path, info, dtype)
+        return _loaded(info, pipe, device, dtype)
     except SignetError:
         raise
+    except torch.OutOfMemoryError as error:
+        hint = "Use a smaller model, or close other programs that use the device."
+        raise OutOfMemory(f'the model "{info.title}"', free_memory(), hint) from error
     except (OSError, ValueError, KeyError, RuntimeError, TypeError, NotImplementedError) as error:
         detail = f"The weights do not fit its configuration ({type(error).__name__}: {str(error)[:200]})."
         raise UnreadableModel(info.id, detail, "Copy or download the model again.") from error
+
+
+def free_memory() -> int | None:
+    """Bytes free on the GPU, None where there is none to ask."""
+    return int(torch.cuda.mem_get_info()[0]) if torch.cuda.is_available() else None
+
+
+def _loaded(info: ModelInfo, pipe: Any, device: torch.device, dtype: torch.dtype) -> LoadedModel:
     modules = [pipe.unet, pipe.vae, pipe.text_encoder]
     for module in modules:
         if any(tensor.is_meta for tensor in module.state_dict().values()):

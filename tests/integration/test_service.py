@@ -237,23 +237,25 @@ def test_a_crash_fails_what_was_running_and_the_rest_goes_on_after_the_restart(r
     assert ready.service.health().engine == "ready"
 
 
-def test_an_engine_that_was_given_up_fails_those_who_wait_and_turns_new_ones_away(studio: Studio):
+def test_an_engine_that_was_given_up_keeps_what_waits_as_an_offer_and_turns_new_ones_away(studio: Studio):
     job = studio.submit()
     studio.link.say(wire.Crashed("no device"))
     studio.link.say(wire.GaveUp("no device"))
-    assert studio.state(job) == "failed"
-    assert studio.last(job).phase == "failed"
-    with pytest.raises(Unavailable, match="no device"):
-        studio.submit()
+    assert studio.state(job) == studio.last(job).phase == "interrupted"
+    assert "no device" in studio.last(job).message
+    for attempt in (studio.submit, lambda: studio.service.resume(job.id, OWNER)):
+        with pytest.raises(Unavailable, match="no device"):
+            attempt()
     assert studio.service.health().engine == "failed"
+    assert studio.state(job) == "interrupted"
     studio.ready()
-    again = studio.submit()
-    assert studio.running == [again.id]
+    studio.service.resume(job.id, OWNER)
+    assert studio.running == [job.id]
 
 
 def test_a_problem_of_the_engine_reaches_the_job_word_by_word(ready: Studio):
     job = ready.submit()
-    problem = OutOfMemory(2**30, 2**20, "Make it smaller.").problem
+    problem = OutOfMemory("this picture", 2**20, "Make it smaller.").problem
     ready.end(job, problem)
     stored = ready.service.job(job.id)
     assert stored.state == "failed"
@@ -334,6 +336,68 @@ def test_late_words_of_the_engine_about_unknown_jobs_change_nothing(ready: Studi
     assert len(ready.service.of_job(job.id)) == 1
 
 
+def no_more_moves(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_args: Any, **_options: Any) -> None:
+        raise StorageFull(1, 0)
+
+    monkeypatch.setattr(studio.jobs, "move", full)
+
+
+def test_a_job_whose_end_cannot_be_written_still_ends_for_all_who_watch(ready: Studio, monkeypatch: pytest.MonkeyPatch):
+    job = ready.submit()
+    monkeypatch.setattr(ready.storage, "write", full_disk)
+    no_more_moves(ready, monkeypatch)
+    ready.make(job, 0)
+    assert ready.last(job).phase == "failed"
+    assert ready.service.wait(job.id, timeout=0).state == "failed"
+    assert ready.link.cancelled == [job.id]
+    with pytest.raises(Conflict, match="already failed"):
+        ready.service.cancel(job.id, OWNER)
+    monkeypatch.undo()
+    following = ready.submit()
+    ready.run(following)
+    assert ready.state(following) == "done"
+    written = ready.jobs.get(job.id)
+    assert written is not None
+    assert written.state == "failed"
+
+
+def test_a_crash_after_the_last_picture_leaves_that_job_done_and_fails_the_others(ready: Studio):
+    whole, other_job = ready.submit(), ready.submit()
+    ready.make(whole, 0)
+    ready.link.say(wire.Crashed("gone"))
+    assert (ready.state(whole), ready.last(whole).phase) == ("done", "done")
+    assert (ready.state(other_job), ready.last(other_job).phase) == ("failed", "failed")
+    assert ready.service.health().running == 0
+
+
+def test_the_queue_moves_on_when_the_end_of_a_job_cannot_be_written(ready: Studio, monkeypatch: pytest.MonkeyPatch):
+    first, second, third = (ready.submit(count=8) for _ in range(3))
+    failing = ready.jobs.move
+
+    def full_for_the_first(job_id: str, *args: Any, **options: Any) -> Any:
+        if job_id == first.id:
+            raise StorageFull(1, 0)
+        return failing(job_id, *args, **options)
+
+    monkeypatch.setattr(ready.jobs, "move", full_for_the_first)
+    ready.end(first, cancelled=True)
+    assert ready.running == [first.id, second.id, third.id]
+    assert ready.state(first) == "cancelled"
+
+
+def test_a_job_that_cannot_be_handed_over_fails_and_is_not_lost(studio: Studio, monkeypatch: pytest.MonkeyPatch):
+    job = studio.submit()
+
+    def busy(_job_id: str) -> None:
+        raise Busy("The database is busy.", retry_after=1)
+
+    monkeypatch.setattr(studio.history, "of_job", busy)
+    studio.ready()
+    assert (studio.state(job), studio.last(job).phase) == ("failed", "failed")
+    assert studio.service.health().waiting == 0
+
+
 # ---- restarts
 
 
@@ -342,7 +406,7 @@ def test_an_interrupted_job_is_offered_again_and_only_its_missing_pictures_are_m
     first.ready()
     job = first.submit(count=3, seed=7)
     first.make(job, 1)
-    first.close()
+    first.crash()
 
     second = Studio(data)
     assert [there.id for there in second.recovered.interrupted] == [job.id]
@@ -375,7 +439,7 @@ def test_a_watcher_who_comes_back_after_a_restart_hears_how_it_ended(data: Path)
     first.ready()
     done, failed = first.submit(), first.submit()
     first.run(done)
-    first.end(failed, OutOfMemory(1, 1, "Less.").problem)
+    first.end(failed, OutOfMemory("it", None, "Less.").problem)
     last = first.last(done).seq
     first.close()
 
@@ -396,6 +460,17 @@ def test_closing_the_studio_closes_the_engine(data: Path):
     studio.close()
     assert studio.link.closed
     assert studio.service.health().engine == "stopped"
+
+
+def test_closing_the_studio_keeps_its_jobs_as_offers_and_lets_their_watchers_go(data: Path):
+    first = Studio(data)
+    first.ready()
+    jobs = [first.submit(count=8) for _ in range(3)]
+    first.close()
+    assert [first.last(job).phase for job in jobs] == ["interrupted"] * 3
+    second = Studio(data)
+    assert [second.state(job) for job in jobs] == ["interrupted"] * 3
+    second.close()
 
 
 # ---- pictures

@@ -19,7 +19,7 @@ from backend.settings import ROOT
 from backend.supervisor import Supervisor
 from backend.wire import Crashed, Ended, EngineConfig, FromEngine, GaveUp, Loaded, Ready, Sealed
 from tests.support.bench import Bench, make_work
-from tests.support.desk import die_at_once, open_desk, pixels_of
+from tests.support.desk import die_at_once, never_open, open_desk, pixels_of
 from tests.support.models import Shelf, shelf
 
 __all__ = ["shelf"]
@@ -154,3 +154,15 @@ if __name__ == "__main__":
 def test_the_studio_side_needs_no_torch():
     code = "import sys, backend.supervisor, backend.service; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(ROOT), check=False).returncode == 0
+
+
+def test_an_engine_that_hangs_is_killed_and_the_reason_is_told():
+    said: queue.Queue[FromEngine] = queue.Queue()
+    supervisor = Supervisor(EngineConfig(never_open, device="cpu", threads=1, offline=True), patience=0.5)
+    supervisor.start(said.put)
+    try:
+        message = said.get(timeout=PATIENCE)
+        assert isinstance(message, Crashed)
+        assert "no sign of life" in message.detail
+    finally:
+        supervisor.close()

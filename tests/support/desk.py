@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import time
 from datetime import UTC, datetime
 
 from backend import images
@@ -53,6 +54,12 @@ class PlainDesk:
 
 def open_desk() -> PlainDesk:
     """Lies in a module, so that it finds its way into a spawned process."""
+    return PlainDesk()
+
+
+def never_open() -> PlainDesk:
+    """A driver that hangs."""
+    time.sleep(3600)
     return PlainDesk()
 
 

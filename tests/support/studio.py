@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from backend import wire
-from backend.errors import Problem, Refused, UnknownModel
+from backend.errors import Problem, Refused, SignetError, UnknownModel, UnreadableModel
 from backend.journal import Journal
 from backend.service import Service, Stores
 from backend.settings import Settings
@@ -71,6 +71,9 @@ class FakeCatalog:
 
     def all(self) -> tuple[ModelInfo, ...]:
         return () if self.gone else (_MODEL,)
+
+    def refused(self) -> dict[str, SignetError]:
+        return {"old.ckpt": UnreadableModel("old.ckpt", "The file is a pickle.")}
 
 
 class FakeAdmission:
@@ -149,6 +152,10 @@ class Studio:
 
     def close(self) -> None:
         self.service.close()
+        self.database.close()
+
+    def crash(self) -> None:
+        """Gone without a word, as by kill -9."""
         self.database.close()
 
     def files(self) -> list[str]:
