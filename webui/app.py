@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from backend.errors import SignetError
+from backend.netguard import keep_quiet
 from backend.version import NAME, VERSION
 from webui.api.native import native_routes
 from webui.api.replies import ProblemReply, http_problem
@@ -24,20 +24,13 @@ from webui.messages import from_validation
 from webui.pillow_guard import reduce_readers
 
 STATIC = Path(__file__).parent / "static"
-MANNERS = {
-    "GRADIO_ANALYTICS_ENABLED": "False",
-    "GRADIO_SHARE": "False",
-    "GRADIO_MCP_SERVER": "False",
-    "GRADIO_SSR_MODE": "False",
-}
-"""Gradio reads these at import; whatever the environment says, the studio neither phones home nor shares itself."""
 
 
 def create_app(services: Any) -> FastAPI:
     """The application for a front desk, or for anything that has one as `.service`. Imports no torch."""
     desk = cast(Desk, getattr(services, "service", services))
     app = api_app(desk)
-    os.environ.update(MANNERS)
+    keep_quiet()  # before Gradio is imported, which reads the environment then
     _mount_gradio(app, desk)
     reduce_readers()
     return app

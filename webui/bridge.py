@@ -8,7 +8,7 @@ from typing import Any
 
 from backend import samplers
 from backend.errors import NotFound, SignetError
-from backend.types import GenerationRequest, ModelInfo, Principal
+from backend.types import GenerationRequest, HistoryQuery, ModelInfo, Principal
 from webui.desk import Desk
 from webui.messages import as_mapping, problem_of
 
@@ -64,9 +64,16 @@ def form_sent(desk: Desk, text: str) -> dict[str, Any]:
 
 
 def newest_seed(desk: Desk) -> int:
-    """The seed of the newest job, or -1 when there is none."""
-    jobs = desk.jobs(USER, 1)
-    return jobs[0].request.seed if jobs else RANDOM
+    """The seed of the newest picture, or -1 when there is none."""
+    newest = desk.records(HistoryQuery(limit=1)).records
+    return newest[0].passport.seed if newest else RANDOM
+
+
+def first_model(desk: Desk) -> ModelInfo | None:
+    """The model the form starts with: the one of the settings, or the first there is."""
+    models = desk.models()
+    named = [model for model in models if model.id == desk.settings.default_model]
+    return next(iter(named or models), None)
 
 
 def defaults_of(model: ModelInfo) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from backend.errors import Problem
 from backend.settings import Settings
 from backend.types import Event, HistoryPage, HistoryQuery, Job, ModelInfo, Principal, Record, VerifyReport
 
@@ -60,4 +61,8 @@ class Desk(Protocol):
 
     def verify(self, data: bytes) -> VerifyReport: ...
     def models(self) -> tuple[ModelInfo, ...]: ...
+    def refused_models(self) -> Mapping[str, Problem]:
+        """By the name of the file or folder: why it cannot be used."""
+        ...
+
     def health(self) -> HealthView: ...

@@ -6,7 +6,6 @@ import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from html import escape
 from typing import Any
 
 from backend.errors import Broken, InvalidParameter, Problem, SignetError
@@ -36,12 +35,6 @@ def as_mapping(problem: Problem) -> dict[str, Any]:
     return {
         key: clean(value) if isinstance(value, str) else value for key, value in members.items() if value is not None
     }
-
-
-def as_html(problem: Problem) -> str:
-    """The Problem as a fragment of HTML. Every text is escaped: details may quote what a stranger typed."""
-    hint = f" {escape(clean(problem.hint))}" if problem.hint else ""
-    return f"<strong>{escape(clean(problem.title))}.</strong> {escape(clean(problem.detail))}{hint}"
 
 
 def from_validation(errors: Sequence[Mapping[str, Any]]) -> Problem:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import gradio as gr
 
 from backend.version import NAME
-from webui import parts
+from webui import bridge, parts
 from webui.desk import Desk
 from webui.tabs.history import history
 from webui.tabs.settings import settings_page
-from webui.tabs.txt2img import txt2img
+from webui.tabs.txt2img import models_now, txt2img
 from webui.tabs.verify import verify
 from webui.texts import TABS
 
@@ -33,21 +33,19 @@ def theme() -> gr.themes.Base:
 
 def build(desk: Desk) -> gr.Blocks:
     with gr.Blocks(title=NAME, analytics_enabled=False, fill_width=True) as blocks:
-        models = desk.models()
-        ids = [model.id for model in models]
-        named = desk.settings.default_model
-        chosen = named if named in ids else (ids[0] if ids else None)
+        start = bridge.first_model(desk)
         with gr.Row(elem_id="topline"):
-            model = parts.model_choice(models, chosen)
+            model = parts.model_choice(desk.models(), start.id if start else None)
             parts.mount("state")
         parts.hover_help()
         with gr.Tabs(elem_id="tabs", selected="txt2img", overflow_behavior="wrap") as tabs:
             with gr.Tab(TABS["txt2img"], id="txt2img"):
-                txt2img(desk, model, tabs)
+                led = txt2img(desk, model, start, tabs)
             with gr.Tab(TABS["history"], id="history", render_children=True):
                 history()
             with gr.Tab(TABS["verify"], id="verify", render_children=True):
                 verify()
             with gr.Tab(TABS["settings"], id="settings", render_children=True):
                 settings_page(desk.settings)
+        blocks.load(lambda: models_now(desk, start), None, [model, *led], **parts.QUIET)
     return blocks

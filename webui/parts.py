@@ -49,9 +49,15 @@ def hidden_button(name: str) -> gr.Button:
     return gr.Button(name, elem_id=f"signet-{name}", elem_classes=["signet-hidden"])
 
 
+def model_names(models: tuple[ModelInfo, ...]) -> list[tuple[str, str]]:
+    """What the list of models shows, and the id of each."""
+    return [(f"{model.title} · {model.family} · {model.native_size} px", model.id) for model in models]
+
+
 def model_choice(models: tuple[ModelInfo, ...], chosen: str | None) -> gr.Dropdown:
-    choices = [(f"{model.title} · {model.family} · {model.native_size} px", model.id) for model in models]
-    return gr.Dropdown(choices, value=chosen, **_titled("model"), scale=0, min_width=280)
+    """Takes values that are not in its list: whether a model is there is for the front desk to say, in its words."""
+    names = model_names(models)
+    return gr.Dropdown(names, value=chosen, allow_custom_value=True, **_titled("model"), scale=0, min_width=280)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from backend.types import Event
 from tests.unit.webui.fakes import FakeDesk
 
 
@@ -45,6 +46,13 @@ def test_a_job_is_cancelled_once(api: TestClient, desk: FakeDesk) -> None:
     assert api.delete(f"/api/v1/jobs/{job}").json()["state"] == "cancelled"
     again = api.delete(f"/api/v1/jobs/{job}")
     assert again.status_code == 409 and again.json()["code"] == "conflict"
+
+
+def test_an_interrupted_job_is_dismissed(api: TestClient, desk: FakeDesk) -> None:
+    desk.instant = False
+    job = api.post("/api/v1/jobs", json={"prompt": "x"}).json()["id"]
+    desk.move(job, state="interrupted")
+    assert api.delete(f"/api/v1/jobs/{job}").json()["state"] == "cancelled"
 
 
 def test_an_interrupted_job_runs_again(api: TestClient, desk: FakeDesk) -> None:
@@ -92,6 +100,41 @@ def test_events_of_an_earlier_run_of_the_studio_tell_how_it_ended(api: TestClien
     desk.happened[job] = []
     desk.move(job, state="interrupted")
     assert [event["phase"] for event in _events(api.get(f"/api/v1/jobs/{job}/events?after=3").text)] == ["interrupted"]
+
+
+def test_a_job_that_is_done_before_its_log_says_so_loses_no_picture(
+    api: TestClient, desk: FakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.instant = False
+    job = api.post("/api/v1/jobs", json={"prompt": "x"}).json()["id"]
+    desk.move(job, state="done", images=1)
+    record = desk.keep(desk.job(job).request, job)
+    polls = iter(range(12))
+    events = desk.events
+
+    def lagging(job_id: str, after: int = 0) -> tuple[Event, ...]:
+        if (poll := next(polls, None)) == 6:
+            desk.happen(job, phase="image", record_id=record.id)
+        elif poll == 9:
+            desk.happen(job, phase="done")
+        return events(job_id, after)
+
+    monkeypatch.setattr(desk, "events", lagging)
+    text = api.get(f"/api/v1/jobs/{job}/events").text
+    assert _ids(text) == [1, 2, 3]
+    assert [event["phase"] for event in _events(text)] == ["queued", "image", "done"]
+    assert _events(text)[1]["record_id"] == record.id
+
+
+def test_a_job_that_runs_again_has_not_ended_with_its_interruption(api: TestClient, desk: FakeDesk) -> None:
+    desk.instant = False
+    job = api.post("/api/v1/jobs", json={"prompt": "x"}).json()["id"]
+    desk.happen(job, phase="interrupted")
+    desk.move(job, state="interrupted")
+    desk.resume(job, desk.job(job).principal)
+    desk.finish(job)
+    phases = [event["phase"] for event in _events(api.get(f"/api/v1/jobs/{job}/events").text)]
+    assert phases == ["queued", "queued", "step", "step", "step", "image", "done"]
 
 
 def test_the_stream_follows_a_running_job(api: TestClient, desk: FakeDesk) -> None:

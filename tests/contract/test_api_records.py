@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from backend.errors import UnreadableModel
 from tests.unit.webui.fakes import START, FakeDesk, picture
 
 
@@ -91,6 +92,14 @@ def test_filters_models_samplers_and_health(api: TestClient, desk: FakeDesk) -> 
     assert api.get("/api/v1/samplers").json()[0]["schedules"][0] == "Automatic"
     health = api.get("/api/v1/health").json()
     assert health["engine"] == "ready" and health["share"] is False and health["policy"] == "personal"
+
+
+def test_models_that_cannot_be_used_say_why(api: TestClient, desk: FakeDesk) -> None:
+    assert api.get("/api/v1/models/refused").json() == []
+    desk.refused["<b>old\udcff.ckpt"] = UnreadableModel("old.ckpt", "It can run programs.", "Convert it.")
+    ((name, problem),) = (item.values() for item in api.get("/api/v1/models/refused").json())
+    assert name == "<b>old\ufffd.ckpt"
+    assert problem["detail"] and problem["hint"] == "Convert it." and problem["type"].startswith("/problems/")
 
 
 def test_verify_takes_a_form_or_the_bare_file(api: TestClient, desk: FakeDesk) -> None:

@@ -207,16 +207,25 @@ def test_everything_that_can_be_used_has_a_name(watch: Watch) -> None:
         assert nameless == [], json.dumps(nameless)
 
 
-def test_a_job_that_a_restart_interrupted_is_offered_again(watch: Watch, studio: Studio) -> None:
+def test_all_jobs_that_a_restart_interrupted_are_offered_again(watch: Watch, studio: Studio) -> None:
     page = watch.open()
     _ask(watch, "an interrupted tower", LONG)
     _preview(watch)
+    _ask(watch, "an interrupted bridge", "4")
+    until(page, "/1 more waiting/.test(document.querySelector('#progress-line').textContent)")
     studio.stop(kill=True)
     until(page, "/connection was lost/.test(document.querySelector('#progress-line').textContent)", timeout=20_000)
     studio.start()
-    again = page.get_by_role("button", name="Run again")
-    again.wait_for(timeout=60_000)
-    again.click()
-    _done(watch, "an interrupted tower")
-    jobs = [job for job in studio.get("/jobs")["jobs"] if job["request"]["prompt"] == "an interrupted tower"]
-    assert [(job["state"], job["attempt"]) for job in jobs] == [("done", 2)]
+    offers = page.locator(".interrupted li")
+    until(page, "document.querySelectorAll('.interrupted li').length === 2", timeout=60_000)
+    page.evaluate("localStorage.clear()")
+    page.reload()
+    until(page, "document.querySelectorAll('.interrupted li').length === 2")
+    assert page.get_by_role("button", name="Run all again").count() == 1
+    offers.filter(has_text="tower").get_by_role("button", name="Dismiss").click()
+    until(page, "document.querySelectorAll('.interrupted li').length === 1")
+    offers.get_by_role("button", name="Run again").click()
+    _done(watch, "an interrupted bridge")
+    assert offers.count() == 0
+    jobs = {job["request"]["prompt"]: (job["state"], job["attempt"]) for job in studio.get("/jobs?limit=2")["jobs"]}
+    assert jobs == {"an interrupted bridge": ("done", 2), "an interrupted tower": ("cancelled", 1)}

@@ -13,6 +13,7 @@ pytest.importorskip("playwright")
 
 from playwright.sync_api import Browser
 
+from backend.errors import UnreadableModel
 from backend.settings import Settings
 from tests.unit.webui.fakes import FakeDesk, picture
 from tests.unit.webui.live import Watch, chromium, serving, tab
@@ -70,6 +71,7 @@ def test_text_of_strangers_stays_text_on_every_page(browser: Browser, studio: tu
     address, desk = studio
     for number, payload in enumerate(PAYLOADS):
         desk.keep(desk.request(payload, negative=payload, seed=number), state="flagged" if number % 7 == 3 else "clean")
+    desk.refused = {payload: UnreadableModel(payload, payload, payload) for payload in PAYLOADS[:3]}
     watch = Watch(browser.new_context(), address)
     page = watch.open()
     for payload in (PAYLOADS[0], "![x](http://evil.example/x.png)"):
@@ -100,6 +102,7 @@ def test_text_of_strangers_stays_text_on_every_page(browser: Browser, studio: tu
     page.wait_for_selector("#signet-verify .problem")
     tab(page, "Settings")
     page.wait_for_selector("#settings-table table")
+    assert page.locator("#signet-refused dt").all_inner_texts() == PAYLOADS[:3]
     watch.clean()
 
 

@@ -8,20 +8,13 @@ from collections.abc import AsyncIterator
 
 import anyio
 
-from backend.types import Event, Job, JobState, Phase
+from backend.types import Event, Phase
 from webui.api.shapes import event_out
 from webui.desk import Desk
 
 POLL = 0.08
 HEARTBEAT = 10.0
 LAST_PHASES: frozenset[Phase] = frozenset({"done", "cancelled", "failed", "interrupted"})
-_ENDS: dict[JobState, Phase] = {
-    "done": "done",
-    "cancelled": "cancelled",
-    "failed": "failed",
-    "refused": "failed",
-    "interrupted": "interrupted",
-}
 
 
 def starting_point(last_event_id: str | None, after: str | None) -> int:
@@ -36,10 +29,16 @@ def encoded(event: Event) -> bytes:
     return f"id: {event.seq}\ndata: {json.dumps(event_out(event))}\n\n".encode("ascii")
 
 
-def ending(job: Job, seq: int) -> Event | None:
-    """The last event of a job whose events are no longer kept, for instance after a restart."""
-    phase = _ENDS.get(job.state)
-    return None if phase is None else Event(job.id, seq, phase, problem=job.problem)
+def news(desk: Desk, job_id: str, seen: int) -> tuple[Event, ...]:
+    """What happened since `seen`; for a watcher who comes back after the end, the end once more.
+
+    An end is never made up from the state of the job: the job may be done before its last events are in the log.
+    """
+    fresh = desk.events(job_id, seen)
+    if not fresh:
+        return tuple(end for end in desk.events(job_id, 0)[-1:] if end.seq <= seen and end.phase in LAST_PHASES)
+    # A job that was interrupted and runs again has ended before; only an end that nothing follows is one.
+    return tuple(event for event in fresh if event is fresh[-1] or event.phase not in LAST_PHASES)
 
 
 async def stream(desk: Desk, job_id: str, after: int) -> AsyncIterator[bytes]:
@@ -47,16 +46,11 @@ async def stream(desk: Desk, job_id: str, after: int) -> AsyncIterator[bytes]:
     yield b"retry: 1000\n\n"
     seen, spoke = after, time.monotonic()
     while True:
-        # The state is read before the events: an end that comes in between is seen in the next round.
-        job = await anyio.to_thread.run_sync(desk.job, job_id)
-        events = await anyio.to_thread.run_sync(desk.events, job_id, seen)
+        events = await anyio.to_thread.run_sync(news, desk, job_id, seen)
         for event in events:
             seen = event.seq  # also backwards: after a restart a job counts from one again
             yield encoded(event)
         if events and events[-1].phase in LAST_PHASES:
-            return
-        if not events and (end := ending(job, seen + 1)) is not None:
-            yield encoded(end)
             return
         if events:
             spoke = time.monotonic()

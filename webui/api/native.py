@@ -21,9 +21,11 @@ from webui.api.shapes import (
     JobsOut,
     ModelOut,
     ProblemOut,
+    RefusedModelOut,
     SamplerOut,
     job_out,
     model_out,
+    refused_model_out,
     sampler_out,
 )
 from webui.desk import Desk
@@ -115,6 +117,12 @@ def _studio_routes(desk: Desk) -> APIRouter:
     @router.get("/models", response_model=list[ModelOut], summary="Models on this machine")
     def models() -> Reply:
         return Reply([model_out(model) for model in desk.models()])
+
+    @router.get(
+        "/models/refused", response_model=list[RefusedModelOut], summary="Models that cannot be used, and why not"
+    )
+    def refused_models() -> Reply:
+        return Reply([refused_model_out(name, problem) for name, problem in desk.refused_models().items()])
 
     @router.get("/samplers", response_model=list[SamplerOut], summary="Samplers with their schedules")
     def all_samplers() -> Reply:

@@ -9,8 +9,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from backend.errors import Problem
 from backend.samplers import Sampler
 from backend.types import Event, Job, JobState, ModelInfo, Record
+from webui.messages import as_mapping, clean
 
 
 class JobIn(BaseModel):
@@ -100,6 +102,11 @@ class ModelOut(BaseModel):
     defaults: dict[str, Any]
 
 
+class RefusedModelOut(BaseModel):
+    name: str = Field(description="Of the file or folder.")
+    problem: ProblemOut
+
+
 class SamplerOut(BaseModel):
     name: str
     about: str
@@ -146,6 +153,10 @@ def model_out(model: ModelInfo) -> dict[str, Any]:
     hidden = ("path", "defaults")
     seen = {name: getattr(model, name) for name in ModelOut.model_fields if name not in hidden}
     return {**seen, "defaults": dict(model.defaults)}
+
+
+def refused_model_out(name: str, problem: Problem) -> dict[str, Any]:
+    return {"name": clean(name, 300), "problem": as_mapping(problem)}
 
 
 def sampler_out(sampler: Sampler) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import { Canvas } from "./canvas.js";
 import { el, replace } from "./dom.js";
 import { History } from "./history.js";
 import { problemBox } from "./passport.js";
+import { mountRefused } from "./refused.js";
 import { applyTheme, mountState } from "./state.js";
 import { mountVerify } from "./verify.js";
 
@@ -19,6 +20,7 @@ const mounts = {
   canvas: (root) => (canvas = new Canvas(root)),
   history: (root) => new History(root),
   verify: mountVerify,
+  refused: mountRefused,
 };
 
 function wrongField(name) {
@@ -65,7 +67,7 @@ function readTicket() {
   const place = document.getElementById("signet-problem");
   wrongField(answer.problem?.field);
   replace(place, answer.problem && problemBox(answer.problem));
-  if (answer.job) canvas?.add(answer.job, answer.random, { width: answer.width, height: answer.height });
+  if (answer.job) canvas?.add(answer.job, answer.random, { request: { width: answer.width, height: answer.height } });
 }
 
 function fill() {

@@ -5,7 +5,7 @@ import { call, record } from "./api.js";
 import { button, el, replace, say, stored, tame } from "./dom.js";
 import { covered, passport, problemBox, seconds } from "./passport.js";
 import { ENDS, words } from "./phases.js";
-import { jobsBefore } from "./restore.js";
+import { Interrupted, jobsBefore } from "./restore.js";
 import { sendToForm } from "./send.js";
 import { Strip } from "./strip.js";
 
@@ -15,6 +15,7 @@ export class Canvas {
   constructor(root) {
     this.root = root;
     this.jobs = [];
+    this.outcome = "done";
     this.image = el("img", { class: "live", alt: "", hidden: true, draggable: false });
     this.hint = el("p", { class: "stage-hint" }, "Your picture will form here.");
     this.stage = el("div", { class: "stage" }, this.image, this.hint);
@@ -22,8 +23,10 @@ export class Canvas {
     this.line = el("span", { class: "line", id: "progress-line" }, "Ready.");
     this.below = el("div", { class: "below" });
     this.strip = new Strip((id) => this.choose(id));
+    this.randoms = new Map(kept.get().map(({ id, random }) => [id, random]));
+    this.interrupted = new Interrupted((job) => this.add(job.id, this.randoms.get(job.id) ?? true, job));
     const progress = el("div", { class: "progress" }, this.bar, this.line);
-    replace(root, this.stage, progress, this.below, this.strip.root);
+    replace(root, this.stage, progress, this.interrupted.root, this.below, this.strip.root);
     this.restore();
   }
 
@@ -33,19 +36,25 @@ export class Canvas {
 
   /** What was going on when the page was left. */
   async restore() {
+    this.interrupted.refresh();
     const jobs = await jobsBefore(kept.get());
     if (!jobs.length || this.jobs.length) return;
     sendToForm(`job:${jobs.at(-1).id}${jobs.at(-1).random ? ":random" : ""}`);
     const going = jobs.filter(({ job }) => !ENDS.has(job.state));
-    this.jobs = going.length ? going : jobs.slice(-1);
+    const ended = jobs.filter(({ job }) => ENDS.has(job.state) && job.state !== "interrupted");
+    const followed = going.length ? going : ended.slice(-1);
+    if (!followed.length) return;
+    this.jobs = followed;
     this.save();
     this.next();
   }
 
-  add(id, random, size) {
+  /** Follow a job; `random` says whether the form goes on drawing seeds. */
+  add(id, random, job) {
     const ended = !this.active;
     if (ended) this.jobs = [];
-    this.jobs.push({ id, random, job: { request: size } });
+    this.randoms.set(id, random);
+    this.jobs.push({ id, random, job });
     this.save();
     ended ? this.next() : this.say(this.lastWords);
   }
@@ -99,7 +108,7 @@ export class Canvas {
     if (event.fraction !== undefined) this.bar.value = event.fraction;
     else if (event.steps) this.bar.value = event.step / event.steps;
     else if (!ENDS.has(event.phase)) this.bar.removeAttribute("value");
-    this.say(words(event), event);
+    this.say(words(event, this.got || this.current.job.images > 0), event);
     if (ENDS.has(event.phase)) this.ended(id, event);
   }
 
@@ -151,7 +160,8 @@ export class Canvas {
 
   async ended(id, event) {
     this.close();
-    const { random } = this.current;
+    this.outcome = event.phase;
+    if (event.phase === "interrupted") this.interrupted.refresh();
     if (this.jobs.length > 1) {
       this.jobs.shift();
       this.save();
@@ -164,12 +174,7 @@ export class Canvas {
       if (!this.got) await this.showResult(id);
       return;
     }
-    const again = button("Run again", () => this.resume(id, random), { class: "accent" });
-    if (event.phase === "interrupted") {
-      const title = "This job was interrupted";
-      const detail = "The studio stopped before the picture was finished. Nothing was lost: the request is still here.";
-      replace(this.below, problemBox({ title, detail }, again));
-    } else if (event.phase === "failed") {
+    if (event.phase === "failed") {
       replace(this.below, problemBox(event.problem ?? { title: "The picture could not be made", detail: event.message }));
     }
   }
@@ -185,15 +190,6 @@ export class Canvas {
   async showResult(id) {
     const job = await call(`/jobs/${id}`).catch(() => null);
     if (job?.records.length && id === this.current?.id) await this.show(job.records[0]);
-  }
-
-  async resume(id, random) {
-    try {
-      const job = await call(`/jobs/${id}/resume`, { method: "POST" });
-      this.add(job.id, random, job.request);
-    } catch (error) {
-      replace(this.below, problemBox(error.problem));
-    }
   }
 
   async cancel() {
@@ -218,7 +214,7 @@ export class Canvas {
     if (this.shown !== id) return;
     replace(this.stage, covered(found, this.image));
     replace(this.below, this.actions(found), passport(found));
-    if (!this.active) this.say(`Done in ${seconds(facts.engine.seconds)}.`);
+    if (!this.active && this.outcome === "done") this.say(`Done in ${seconds(facts.engine.seconds)}.`);
     this.strip.mark(id);
   }
 

@@ -15,7 +15,8 @@ function queued(event) {
   return event.position === 0 ? "Next in the queue" : `Waiting: ${plural(event.position, "job")} ahead`;
 }
 
-export function words(event) {
+/** `kept`: whether the job has pictures already. */
+export function words(event, kept) {
   const steps = event.steps ? `step ${event.step}/${event.steps}` : "working";
   const said = {
     queued: queued(event),
@@ -26,7 +27,7 @@ export function words(event) {
     sealing: "Inspecting, marking and signing",
     image: "A picture is ready",
     done: "Done.",
-    cancelled: "Cancelled. Nothing was kept.",
+    cancelled: kept ? "Cancelled. Finished pictures are in the History." : "Cancelled. Nothing was kept.",
     failed: "It did not work.",
     interrupted: "Interrupted.",
   };

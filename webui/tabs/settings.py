@@ -8,6 +8,7 @@ from html import escape
 import gradio as gr
 
 from backend.settings import Settings
+from webui import parts
 from webui.texts import SETTINGS_INTRO
 
 _SECRET = re.compile(r"key\b|secret|token|pass(word|phrase)|_url$")
@@ -40,5 +41,7 @@ def settings_table(settings: Settings) -> str:
 
 
 def settings_page(settings: Settings) -> None:
+    """Below the table static/refused.js lists the models that cannot be used."""
     gr.Markdown(SETTINGS_INTRO, elem_id="settings-intro")
     gr.Markdown(settings_table(settings), elem_id="settings-table")
+    parts.mount("refused")

@@ -13,9 +13,11 @@ from webui import bridge, parts
 from webui.desk import Desk
 
 
-def txt2img(desk: Desk, model: gr.Dropdown, tabs: gr.Tabs) -> None:
-    """The form on the left; on the right the canvas, which static/canvas.js draws from the event stream of the job."""
-    current = _current(desk)
+def txt2img(desk: Desk, model: gr.Dropdown, current: ModelInfo | None, tabs: gr.Tabs) -> list[gr.Slider]:
+    """The form on the left; on the right the canvas, which static/canvas.js draws from the event stream of the job.
+
+    Returns the components that follow the model, in the order of `models_now`.
+    """
     start = bridge.defaults_of(current) if current else {}
     with gr.Row(elem_id="txt2img"):
         with gr.Column(elem_id="form", scale=5, min_width=320):
@@ -43,16 +45,18 @@ def txt2img(desk: Desk, model: gr.Dropdown, tabs: gr.Tabs) -> None:
     ]
     _submission(desk, form, generate)
     _sending(desk, form, tabs)
-    model.input(
-        lambda chosen: _for_model(desk, chosen), model, [how.steps, how.cfg, size.width, size.height], **parts.QUIET
-    )
+    led = [how.steps, how.cfg, size.width, size.height]
+    model.input(lambda chosen: _for_model(desk, chosen), model, led, **parts.QUIET)
+    return led
 
 
-def _current(desk: Desk) -> ModelInfo | None:
-    models = desk.models()
-    named = [model for model in models if model.id == desk.settings.default_model]
-    found = named or list(models)
-    return found[0] if found else None
+def models_now(desk: Desk, start: ModelInfo | None) -> list[Any]:
+    """The models that are there when a page is opened, and the choice, should `start` no longer be the first."""
+    choices = parts.model_names(desk.models())
+    first = bridge.first_model(desk)
+    if first is None or (start and first.id == start.id):
+        return [gr.Dropdown(choices=choices), *[gr.skip()] * 4]
+    return [gr.Dropdown(choices=choices, value=first.id), *_for_model(desk, first.id)]
 
 
 def _submission(desk: Desk, form: list[Any], generate: gr.Button) -> None:
@@ -80,8 +84,9 @@ def _sending(desk: Desk, form: list[Any], tabs: gr.Tabs) -> None:
         updates: list[Any] = [values[name] for name in bridge.FIELDS]
         known = bridge.schedules_of(values["sampler"])
         updates[bridge.FIELDS.index("schedule")] = gr.Dropdown(choices=list(known), value=values["schedule"])
-        if values["model"] not in [model.id for model in desk.models()]:
-            updates[bridge.FIELDS.index("model")] = gr.skip()
+        names = parts.model_names(desk.models())
+        there = {"value": values["model"]} if values["model"] in dict(names).values() else {}
+        updates[bridge.FIELDS.index("model")] = gr.Dropdown(choices=names, **there)
         stay = text.startswith("job:")
         return [*updates, gr.skip() if stay else gr.Tabs(selected="txt2img")]
 

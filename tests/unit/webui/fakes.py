@@ -12,7 +12,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from backend.errors import Conflict, InvalidParameter, NotFound, Unavailable, UnknownModel
+from backend.errors import Conflict, InvalidParameter, NotFound, Problem, SignetError, Unavailable, UnknownModel
 from backend.requests import checked
 from backend.settings import Settings
 from backend.types import (
@@ -131,6 +131,7 @@ class FakeDesk:
     settings: Settings
     instant: bool = True
     known: Models = field(default_factory=lambda: Models(MODEL, TALL))
+    refused: dict[str, SignetError] = field(default_factory=dict)
     broken: Exception | None = None
 
     def __post_init__(self) -> None:
@@ -186,7 +187,7 @@ class FakeDesk:
             self.all_jobs[job_id] = replace(self.all_jobs[job_id], **changes)
 
     def cancel(self, job_id: str, principal: Principal) -> Job:
-        if self.job(job_id).state not in ("queued", "running", "sealing"):
+        if self.job(job_id).state not in ("queued", "running", "sealing", "interrupted"):
             raise Conflict("The job has already ended.")
         self.move(job_id, state="cancelled")
         self.happen(job_id, phase="cancelled")
@@ -196,6 +197,7 @@ class FakeDesk:
         if self.job(job_id).state != "interrupted":
             raise Conflict("Only an interrupted job can be run again.")
         self.move(job_id, state="queued", attempt=1)
+        self.happen(job_id, phase="queued", position=0)
         return self.job(job_id)
 
     def job(self, job_id: str) -> Job:
@@ -207,8 +209,13 @@ class FakeDesk:
         return tuple(reversed(self.all_jobs.values()))[:limit]
 
     def events(self, job_id: str, after: int = 0) -> tuple[Event, ...]:
+        """Like the front desk: a job without a log tells its state as an event of its own."""
         with self.lock:
-            return tuple(event for event in self.happened.get(job_id, []) if event.seq > after)
+            known = self.happened[job_id]
+            if known:
+                return tuple(event for event in known if event.seq > after or known[-1].seq < after)
+            state: Any = self.job(job_id).state
+            return (Event(job_id, after + 1, {"refused": "failed", "running": "step"}.get(state, state)),)
 
     def preview(self, job_id: str) -> bytes | None:
         steps = [event for event in self.events(job_id) if event.preview]
@@ -289,6 +296,9 @@ class FakeDesk:
 
     def models(self) -> tuple[ModelInfo, ...]:
         return self.known.all
+
+    def refused_models(self) -> Mapping[str, Problem]:
+        return {name: error.problem for name, error in self.refused.items()}
 
     def health(self) -> Health:
         return Health()

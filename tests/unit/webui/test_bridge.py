@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ import pytest
 from backend.errors import Refused, SignetError
 from backend.samplers import SAMPLERS
 from backend.settings import Settings
-from tests.unit.webui.fakes import MODEL, FakeDesk
+from tests.unit.webui.fakes import MODEL, TALL, FakeDesk, Models
 from webui import bridge, parts
 from webui.tabs.settings import settings_table, shown_value
+from webui.tabs.txt2img import models_now
 
 VALUES = ["starter", "a red apple", "", "Euler", "Automatic", 20.0, 4.5, 256, 256, -1.0, 1]
 
@@ -63,10 +65,34 @@ def test_what_cannot_be_sent_is_not_found(desk: FakeDesk, text: str) -> None:
         bridge.form_sent(desk, text)
 
 
-def test_recycle_takes_the_newest_seed(desk: FakeDesk) -> None:
+def test_recycle_takes_the_seed_of_the_newest_picture(desk: FakeDesk) -> None:
     assert bridge.newest_seed(desk) == -1
-    bridge.submitted(desk, [*VALUES[:9], 41, 1])
-    assert bridge.newest_seed(desk) == 41
+    bridge.submitted(desk, [*VALUES[:9], 41, 2])
+    assert bridge.newest_seed(desk) == 42
+    desk.instant = False
+    bridge.submitted(desk, [*VALUES[:9], 99, 1])
+    assert bridge.newest_seed(desk) == 42
+
+
+def test_the_list_of_models_is_as_new_as_the_page(desk: FakeDesk) -> None:
+    start = bridge.first_model(desk)
+    later = replace(MODEL, id="later", title="Later")
+    desk.known = Models(MODEL, later)
+    model, *led = models_now(desk, start)
+    asked = model.constructor_args
+    assert [ident for _, ident in asked["choices"]] == ["starter", "later"] and "value" not in asked
+    assert all("value" not in update for update in led)
+    desk.known = Models(replace(TALL, id="other"))
+    model, steps, _, width, _ = models_now(desk, start)
+    assert model.constructor_args["value"] == "other" and steps == 30 and width.value == 512
+    desk.known = Models()
+    assert models_now(desk, start)[0].choices == []
+
+
+def test_a_model_that_is_gone_or_new_is_for_the_front_desk_to_judge(desk: FakeDesk) -> None:
+    dropdown = parts.model_choice(desk.models(), "starter")
+    assert dropdown.preprocess("gone") == "gone"
+    assert bridge.submitted(desk, ["gone", *VALUES[1:]])["problem"]["field"] == "model"
 
 
 def test_schedules_follow_the_sampler() -> None:

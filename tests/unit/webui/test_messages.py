@@ -11,12 +11,7 @@ import pytest
 from backend.errors import Busy, InvalidParameter, NotFound, Problem, SignetError
 from webui.api.replies import ProblemReply, Reply
 from webui.headers import dress, page_policy
-from webui.messages import as_html, as_mapping, clean, from_validation, problem_of
-
-
-def test_html_is_escaped_everywhere() -> None:
-    text = as_html(Problem("x", "<b>t</b>", "<img src=x onerror=alert(1)>", hint="\"'&"))
-    assert "<img" not in text and "<b>" not in text and "&quot;&#x27;&amp;" in text
+from webui.messages import as_mapping, clean, from_validation, problem_of
 
 
 def test_what_cannot_be_encoded_is_replaced() -> None:
