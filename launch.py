@@ -1,8 +1,10 @@
-"""Set up Signet in .venv, then hand over to its command line.
+"""Set up Signet in .venv at the first start, then hand over to its command line.
 
-    python3 launch.py             the studio in the browser
-    python3 launch.py test        the tests
-    python3 launch.py --help      everything else
+    python3 launch.py                    the studio in the browser
+    python3 launch.py test               the tests
+    python3 launch.py generate PROMPT    a picture without a server
+    python3 launch.py verify FILE        what can be said about any picture
+    python3 launch.py VERB --help        more about a verb: serve generate verify models doctor bench test
 
 Needs nothing but Python 3.11. Each step leaves a stamp in .venv with the hash of what it installed: a second start
 installs nothing, an interrupted one goes on where it stopped. Every message goes to stderr; stdout is the studio's.
@@ -160,11 +162,15 @@ def wait_for_other_setups() -> None:
             fcntl.flock(folder, fcntl.LOCK_EX)
 
 
+def has_python() -> bool:
+    """Whether .venv has the Python it was made with."""
+    written = (VENV / "pyvenv.cfg").read_text() if PYTHON.exists() else ""
+    return f"executable = {os.path.realpath(PYTHON)}\n" in written or (os.name == "nt" and bool(written))
+
+
 def make_venv() -> None:
     """A .venv with a working pip; one that was left half-made, or whose Python has gone, is made again."""
-    written = (VENV / "pyvenv.cfg").read_text() if PYTHON.exists() else ""
-    same_python = f"executable = {os.path.realpath(PYTHON)}\n" in written or (os.name == "nt" and written)
-    if same_python and (is_done("venv", "venv") or pip("--version")[0] == 0):
+    if has_python() and (is_done("venv", "venv") or pip("--version")[0] == 0):
         mark_done("venv", "venv")
         return
     if not all(importlib.util.find_spec(module) for module in ("venv", "ensurepip")):
@@ -236,10 +242,21 @@ def hand_over(arguments: "list[str]") -> int:
     os.execve(command[0], command, environment)  # noqa: S606
 
 
+def is_complete(testing: bool) -> bool:
+    """Whether a start would install nothing."""
+    listings = {"packages": LOCK, "test": TEST} if testing else {"packages": LOCK}
+    steps = {name: listing.read_text(encoding="utf-8") for name, listing in listings.items()}
+    steps.update(venv="venv", torch=f"{TORCH} {machine()}")
+    return has_python() and all(is_done(name, identity) for name, identity in steps.items())
+
+
 def main(arguments: "list[str]") -> int:
     testing = arguments[:1] == ["test"]
     offline = "--offline" in arguments
     try:
+        if {"-h", "--help", "--version"}.intersection(arguments) and not is_complete(testing):
+            print(__doc__, end="")  # who asks for help has not asked for gigabytes
+            return 0
         wait_for_other_setups()
         make_venv()
         install_torch(machine(), offline)

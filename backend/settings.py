@@ -21,7 +21,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="SIGNET_", frozen=True, extra="forbid")
 
     data: Path = Field(ROOT / "data", description="Folder of all user data: models, outputs, database, keys, logs.")
-    host: str = Field("127.0.0.1", description="Address to listen on. Anything but loopback needs a pass-phrase first.")
+    host: str = Field("127.0.0.1", description="Address to listen on; this version takes none but loopback.")
     port: int = Field(7860, ge=1, le=65535, description="TCP port of the studio.")
     database_url: str | None = Field(None, description="SQLAlchemy URL; SQLite in the data folder when empty.")
     allowed_hosts: tuple[str, ...] = Field((), description="Extra Host names that may be used besides loopback.")
@@ -47,6 +47,9 @@ class Settings(BaseSettings):
         "signet-dct", description="Invisible mark in every picture. Only signet-dct survives everyday edits; see docs."
     )
     nsfw_threshold: float = Field(0.8, gt=0, lt=1, description="OpenNSFW score from which a picture is flagged.")
+    nudenet: bool = Field(
+        False, description="Let NudeNet look at every picture too; needs the optional package nudenet==3.4.2, AGPL-3.0."
+    )
     blur_previews: bool = Field(False, description="Blur live previews until the picture has been inspected.")
     training_use: Literal["notAllowed", "allowed"] = Field(
         "notAllowed", description="What the Content Credentials say about using the picture to train AI."

@@ -10,27 +10,43 @@ from statistics import median
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """`ours` and `theirs` are medians in seconds; `ratio` is the median of ours/theirs, pair by pair."""
+    """`ours` and `theirs` are medians in seconds; `ratio` is the median of ours/theirs, pair by pair.
+
+    `goal` is the largest ratio that is good enough; without one the ratio is only stated.
+    """
 
     ours: float
     theirs: float
     ratio: float
     least: float
     most: float
+    goal: float | None = None
 
-    def line(self, what: str, goal: str) -> str:
+    @property
+    def missed(self) -> bool:
+        return self.goal is not None and self.ratio > self.goal
+
+    def line(self, what: str) -> str:
+        goal = "stated" if self.goal is None else f"<= {self.goal:g}{' MISSED' if self.missed else ''}"
         return (
-            f"{what:<58} {self.ratio:6.3f}  [{self.least:.3f} .. {self.most:.3f}]   goal {goal:<10}"
+            f"{what:<58} {self.ratio:6.3f}  [{self.least:.3f} .. {self.most:.3f}]   goal {goal:<14}"
             f"  ({self.ours * 1000:.1f} ms against {self.theirs * 1000:.1f} ms)"
         )
 
 
-def compare(ours: Callable[[], object], theirs: Callable[[], object], rounds: int, warm_up: int = 1) -> Ratio:
+def compare(
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    rounds: int,
+    warm_up: int = 1,
+    goal: float | None = None,
+) -> Ratio:
     for _ in range(warm_up):
         ours(), theirs()
     pairs = [(_seconds(ours), _seconds(theirs)) for _ in range(rounds)]
     ratios = [mine / other for mine, other in pairs]
-    return Ratio(median(p[0] for p in pairs), median(p[1] for p in pairs), median(ratios), min(ratios), max(ratios))
+    medians = (median(seconds) for seconds in zip(*pairs, strict=True))
+    return Ratio(*medians, median(ratios), min(ratios), max(ratios), goal)
 
 
 def _seconds(action: Callable[[], object]) -> float:

@@ -3,7 +3,7 @@
 Ours: service -> engine process -> inspected, watermarked, encoded, signed, verified, fsynced, recorded. Theirs:
 `StableDiffusionPipeline(...)` and a plain PIL save. Same weights, float32, sampler, steps, seed; no one is told less.
 Gate: the sealed picture verifies as valid, with the mark found and an exact match, and shows what theirs shows (the
-mark's own change apart). Run with: python3 launch.py bench road
+mark's own change apart). A missed goal ends with status 1. Run with: python3 launch.py bench road
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import sys
 import tempfile
 from pathlib import Path
 
@@ -28,7 +29,7 @@ PROMPT, SEED, STEPS, CFG = "a red apple", 7, 20, 4.0
 LEAST_PSNR = 30.0
 
 
-def main() -> None:
+def main() -> int:
     stock = StableDiffusionPipeline.from_pretrained(STARTER, dtype=torch.float32)
     stock.scheduler = EulerDiscreteScheduler.from_config(stock.scheduler.config)
     stock.set_progress_bar_config(disable=True)
@@ -65,7 +66,9 @@ def main() -> None:
         if psnr < LEAST_PSNR:
             raise SystemExit(f"gate: {psnr:.1f} dB between the two pictures")
         print(f"gate: valid, mark found (p {report.watermark.p_value:.0e}), exact match; {psnr:.1f} dB to theirs")
-        print(compare(ours, theirs, rounds=9).line("prompt to sealed file / stock pipeline + PIL save", "<= 1.25"))
+        road = compare(ours, theirs, rounds=9, goal=1.25)
+        print(road.line("prompt to sealed file / stock pipeline + PIL save"))
+    return int(road.missed)
 
 
 def _psnr(one: Path, other: Path) -> float:
@@ -75,4 +78,4 @@ def _psnr(one: Path, other: Path) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -20,11 +20,7 @@ from benchmarks._pairs import compare
 
 
 def main() -> None:
-    print(
-        compare(_studio, _imports, rounds=3, warm_up=1).line(
-            "first HTTP answer / import torch+diffusers+gradio", "stated"
-        )
-    )
+    print(compare(_studio, _imports, rounds=3).line("first HTTP answer / import torch+diffusers+gradio"))
 
 
 def _imports() -> None:

@@ -19,16 +19,12 @@ _WHY = {
 
 
 class RefusedByPolicy(Refused):
-    """A refusal with its `reasons`, which the message quotes too."""
+    """A refusal that says what was read, and where."""
 
-    reasons: tuple[SpokenReason, ...] = ()
-
-    def __init__(self, reasons: tuple[SpokenReason, ...], policy: Policy) -> None:
-        first = reasons[0]
-        detail = f'{_WHY[first.category]}: the prompt was read as "{first.span}" (by {first.layer}).'
+    def __init__(self, reason: SpokenReason, policy: Policy) -> None:
+        detail = f'{_WHY[reason.category]}: the prompt was read as "{reason.span}" (by {reason.layer}).'
         hint = f"Nothing was made, and the prompt is kept for you to change. Policy in force: {policy.id}."
         super().__init__(detail, hint)
-        self.reasons = reasons
 
 
 class Gate:
@@ -41,7 +37,8 @@ class Gate:
     def admit(self, request: GenerationRequest, principal: Principal) -> Verdict:
         """Raises RefusedByPolicy. The request must be the one that will run: wildcards and styles already expanded."""
         reasons = self._filter.read(request.prompt)
-        if refused := tuple(reason for reason in reasons if self.policy.actions.get(reason.category) == "refuse"):
-            raise RefusedByPolicy(refused, self.policy)
+        for reason in reasons:
+            if self.policy.actions.get(reason.category) == "refuse":
+                raise RefusedByPolicy(reason, self.policy)
         noted = tuple(reason for reason in reasons if self.policy.actions.get(reason.category) == "note")
         return Verdict("note" if noted else "allow", self.policy.id, noted)

@@ -13,7 +13,7 @@ from pathlib import Path
 from backend.types import CheckedImage, Pixels, RawImage, SealedImage
 from backend.version import NAME, VERSION
 from safety.inspect import Detector, inspect
-from safety.keys import open_keys
+from safety.keys import Keys, open_keys
 from safety.manifest import Wording
 from safety.nsfw import OpenNsfw
 from safety.nudenet import NudeNet
@@ -22,6 +22,8 @@ from safety.provenance import Credentials
 from safety.seal import Encoders, seal
 from safety.verify import FileVerifier, Lookups
 from safety.watermark import Watermark, open_watermark
+
+SHIPPED_MARK = "signet-dct"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class DeskConfig:
     """
 
     keys: Path
-    watermark: str = "signet-dct"
+    watermark: str = SHIPPED_MARK
     nsfw_threshold: float = PERSONAL.nsfw_threshold
     training_use: str = "notAllowed"
     prompt_in_credentials: bool = False
@@ -86,18 +88,23 @@ def open_desk(
     detectors: list[Detector] = [OpenNsfw(config.nsfw_threshold, threads=config.threads)]
     if config.nudenet:
         detectors.append(NudeNet())
-    credentials, watermark = _identity(config)
+    keys = open_keys(config.keys)
+    watermark = open_watermark(config.watermark, keys.watermark_key)
     encoders = Encoders(encode_png, encode_thumbnail, encode_jpeg)
-    return Desk(detectors, watermark, credentials, encoders, infotext=config.prompt_in_infotext)
+    return Desk(detectors, watermark, _credentials(config, keys), encoders, infotext=config.prompt_in_infotext)
 
 
 def open_verifier(config: DeskConfig, lookups: Lookups) -> FileVerifier:
-    """The verifier of this installation; `lookups` is the history."""
-    credentials, watermark = _identity(config)
-    return FileVerifier(credentials, watermark, lookups)
+    """The verifier of this installation; `lookups` is the history.
 
-
-def _identity(config: DeskConfig) -> tuple[Credentials, Watermark]:
+    It reads the mark that new pictures get, and always the shipped one too: earlier pictures may carry that.
+    """
     keys = open_keys(config.keys)
+    methods = dict.fromkeys((SHIPPED_MARK, config.watermark))
+    watermarks = [open_watermark(method, keys.watermark_key) for method in methods]
+    return FileVerifier(_credentials(config, keys), watermarks, lookups)
+
+
+def _credentials(config: DeskConfig, keys: Keys) -> Credentials:
     wording = Wording(config.app_name, config.app_version, config.training_use, config.prompt_in_credentials)
-    return Credentials(keys, wording), open_watermark(config.watermark, keys.watermark_key)
+    return Credentials(keys, wording)

@@ -1,14 +1,16 @@
 """Any picture: what its credentials, its pixels and our history say about it, in honest words.
 
-Three independent witnesses. Credentials prove that bytes are unchanged and by whom they were signed, but are lost when
-a picture is saved anew. The mark survives that, and is evidence that a holder of the key processed the picture, not
-that it made it. The history knows our own files by their hash. None of them can show that a picture is not AI-made.
+Three independent witnesses. Credentials prove that picture and text are unchanged and by whom they were signed, but are
+lost when a picture is saved anew. The mark survives that, and is evidence that a holder of the key processed the
+picture, not that it made it. The history knows our own files by their hash. None of them can show that a picture is not
+AI-made.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from backend.errors import SignetError
@@ -21,7 +23,8 @@ from backend.types import (
     WatermarkReport,
 )
 from safety.provenance import Credentials
-from safety.watermark import Watermark
+from safety.watermark import FOUND_LEVEL, Detection, Watermark
+from safety.watermark.evidence import corrected
 
 _MADE_BY_AI = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia")
 
@@ -37,11 +40,14 @@ class Lookups(Protocol):
 
 
 class FileVerifier:
-    """Implements backend.ports.Verifier. Changes nothing and never opens a connection."""
+    """Implements backend.ports.Verifier. Changes nothing and never opens a connection.
 
-    def __init__(self, credentials: Credentials, watermark: Watermark, lookups: Lookups) -> None:
+    `watermarks` are the methods to look for, each a chance to be wrong: the p-value is corrected for their number.
+    """
+
+    def __init__(self, credentials: Credentials, watermarks: Sequence[Watermark], lookups: Lookups) -> None:
         self._credentials = credentials
-        self._watermark = watermark
+        self._watermarks = tuple(watermarks)
         self._lookups = lookups
 
     def verify(self, data: bytes, media_type: str, pixels: Pixels | None, infotext: str | None) -> VerifyReport:
@@ -62,14 +68,20 @@ class FileVerifier:
 
     def _mark(self, pixels: Pixels | None) -> tuple[WatermarkReport, bool]:
         """What the pixels carry, and whether they could be tested at all."""
-        if pixels is None:
+        looks = list(self._looks(pixels)) if pixels is not None else []
+        if not looks:
             return WatermarkReport(found=False), False
-        try:
-            seen = self._watermark.detect(pixels, self._lookups.marks())
-        except (SignetError, ValueError):  # too small for the method, or not a shape that it can take
-            return WatermarkReport(found=False), False
-        method = seen.method if seen.found else None
-        return WatermarkReport(found=seen.found, record_id=seen.record_id, p_value=seen.p_value, method=method), True
+        best = min(looks, key=lambda look: look.p_value)
+        p_value = corrected(best.p_value, len(self._watermarks))
+        if not best.found or p_value > FOUND_LEVEL:
+            return WatermarkReport(found=False, p_value=p_value), True
+        return WatermarkReport(found=True, record_id=best.record_id, p_value=p_value, method=best.method), True
+
+    def _looks(self, pixels: Pixels) -> Iterator[Detection]:
+        known = tuple(self._lookups.marks())
+        for watermark in self._watermarks:
+            with suppress(SignetError, ValueError):  # too small for the method, or not a shape that it can take
+                yield watermark.detect(pixels, known)
 
     def _match(self, data: bytes, mark: WatermarkReport) -> HistoryMatch:
         if record := self._lookups.by_sha256(hashlib.sha256(data).hexdigest()):

@@ -33,10 +33,16 @@ _EPILOG = """examples:
   python3 launch.py test                              the tests"""
 
 
+class _Parser(argparse.ArgumentParser):
+    """Its complaints are a BadRequest, so that they look like all others, with --json too."""
+
+    def error(self, message: str) -> NoReturn:
+        detail, hint = f"{message[:1].upper()}{message[1:]}.", f"See: python3 {self.prog} --help"
+        raise BadRequest(Problem("usage", "The command cannot be understood", detail, 400, hint=hint))
+
+
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        "launch.py", description=_ABOUT, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    top = _Parser("launch.py", description=_ABOUT, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     top.add_argument("--version", action="version", version=f"{NAME} {VERSION}")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", title="verbs")
 
@@ -60,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
         ("width", int, "pixels"),
         ("height", int, "pixels"),
         ("steps", int, "denoising steps"),
-        ("cfg", float, "how strictly to follow the words; 1 is not at all strictly"),
+        ("cfg", float, "how strictly to follow the words; 1 switches guidance off"),
         ("sampler", str, 'such as "Euler a" or "DPM++ 2M"'),
         ("schedule", str, 'such as "Karras"'),
         ("seed", int, "the same seed gives the same picture; drawn at random if not given"),
@@ -94,14 +100,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[0] == "test":
         print("The tests need their own packages: run `python3 launch.py test`.", file=sys.stderr)
         return FAILED
-    asked = parser().parse_args(given)
     keep_quiet()  # launch.py does so too; whoever starts this module by itself gets the same
-    as_json = bool(getattr(asked, "json", False))
     signal.signal(signal.SIGTERM, _leave)  # so that every `with` is closed on a polite kill
     try:
-        return _run(asked)
+        return _run(parser().parse_args(given))
     except SignetError as error:
-        show_problem(error.problem, as_json)
+        show_problem(error.problem, as_json="--json" in given)
         return BAD_INPUT if isinstance(error, BadRequest | Refused) else FAILED
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)

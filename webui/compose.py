@@ -102,6 +102,7 @@ def _desk_config(settings: Settings) -> DeskConfig:
         keys=settings.keys,
         watermark=settings.watermark,
         nsfw_threshold=settings.nsfw_threshold,
+        nudenet=settings.nudenet,
         training_use=settings.training_use,
         prompt_in_credentials=settings.prompt_in_credentials,
         prompt_in_infotext=settings.prompt_in_infotext,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backend.errors import Problem, SignetError, UnreadableImage
+from backend.errors import BadRequest, Conflict, InvalidParameter, Problem, Refused, SignetError, UnreadableImage
 from backend.requests import checked
 from backend.settings import Settings
 from backend.types import Event, Job, Record, VerifyReport
@@ -29,18 +31,30 @@ def generate(settings: Settings, fields: Mapping[str, Any], *, out: Path | None,
     with open_services(settings, principal_source="cli") as services:
         job = services.service.submit(fields, services.principal)
         job = _wait(services, job)
-        images = [_image(services, record, out) for record in services.service.of_job(job.id)]
-    if job.state != "done":
-        problem = _problem(job)
-        show_problem(problem, as_json)
-        return BAD_INPUT if job.state == "refused" or problem.status in (400, 403, 422) else FAILED
+        images = [_image(services, record) for record in services.service.of_job(job.id)]
+    problem = None if job.state == "done" else _problem(job)
+    try:
+        if out is not None:
+            for image in images:
+                image["path"] = _copy(Path(image["path"]), out)
+    except SignetError as error:
+        problem = problem or error.problem
+    return _tell(job, images, problem, as_json=as_json)
+
+
+def _tell(job: Job, images: Sequence[Mapping[str, Any]], problem: Problem | None, *, as_json: bool) -> int:
+    """Print the pictures that were made, and the problem if not all of them were."""
     if as_json:
-        print_json({"job_id": job.id, "images": images})
+        whole = {"job_id": job.id, "images": images}
+        print_json(whole if problem is None else {"error": {**asdict(problem), "images": images}})
+    else:
+        for image in images:
+            print(image["path"])
+            print("  " + _in_words(image["passport"]), file=sys.stderr)
+    if problem is None:
         return OK
-    for image in images:
-        print(image["path"])
-        print("  " + _in_words(image["passport"]), file=sys.stderr)
-    return OK
+    show_problem(problem)
+    return BAD_INPUT if problem.status in (400, 403, 422) else FAILED
 
 
 def _make_folder(out: Path | None) -> None:
@@ -48,13 +62,30 @@ def _make_folder(out: Path | None) -> None:
         return
     try:
         out.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise InvalidParameter("out", f"{out} is not a folder.", "Name one; it need not exist.") from error
     except OSError as error:
         raise _cannot_write(out, error) from error
 
 
 def _cannot_write(out: Path, error: OSError) -> SignetError:
     detail = f"The folder {out} cannot be written: {error.strerror}."
-    return SignetError(Problem("not-writable", "A folder cannot be written", detail, 422, "out"))
+    return SignetError(Problem("not-writable", "A folder cannot be written", detail, 507, "out"))
+
+
+def _copy(path: Path, out: Path) -> str:
+    """Copy the sealed file into `out`, byte for byte: all of it or nothing. The name of the copy."""
+    copy = out / path.name
+    part = copy.with_name(f".{copy.name}.part")
+    try:
+        try:
+            part.write_bytes(path.read_bytes())
+            part.replace(copy)
+        finally:
+            part.unlink(missing_ok=True)
+    except OSError as error:
+        raise _cannot_write(out, error) from error
+    return str(copy.resolve())
 
 
 def _wait(services: Services, job: Job) -> Job:
@@ -71,7 +102,8 @@ def _wait(services: Services, job: Job) -> Job:
     except KeyboardInterrupt:
         line.clear()
         print("Cancelling ...", file=sys.stderr)
-        service.cancel(job.id, services.principal)
+        with suppress(Conflict):  # it ended at the same moment: then it is what it is
+            service.cancel(job.id, services.principal)
         job = service.wait(job.id, timeout=10)
     finally:
         line.clear()
@@ -110,19 +142,11 @@ def _problem(job: Job) -> Problem:
     return Problem(job.state, "Not finished", f"The job ended as {job.state}.", 500)
 
 
-def _image(services: Services, record: Record, out: Path | None) -> dict[str, Any]:
-    """What --json prints about one picture; with `out` the file is copied there, byte for byte."""
-    path = services.service.file(record.id)
-    if out is not None:
-        copy = out / path.name
-        try:
-            copy.write_bytes(path.read_bytes())
-        except OSError as error:
-            raise _cannot_write(out, error) from error
-        path = copy
+def _image(services: Services, record: Record) -> dict[str, Any]:
+    """What --json prints about one picture."""
     passport = record.passport
     return {
-        "path": str(path.resolve()),
+        "path": str(services.service.file(record.id).resolve()),
         "sha256": passport.sha256,
         "seed": passport.seed,
         "record_id": record.id,
@@ -143,13 +167,14 @@ def verify(settings: Settings, files: Sequence[Path], *, as_json: bool) -> int:
     """Report on every file; one that cannot be read does not keep the others from being judged."""
     from webui.compose import open_services
 
-    status, reports = OK, []
+    reports: list[dict[str, Any]] = []
+    errors: list[SignetError] = []
     with open_services(settings, principal_source="cli", working=False) as services:
         for path in files:
             try:
                 report = services.service.verify(_read(path, settings.upload_limit_mb))
             except SignetError as error:
-                status = BAD_INPUT
+                errors.append(error)
                 show_problem(error.problem, about=f"{path}: ")
                 reports.append(
                     {"path": str(path), "error": {"code": error.problem.code, "detail": error.problem.detail}}
@@ -160,7 +185,9 @@ def verify(settings: Settings, files: Sequence[Path], *, as_json: bool) -> int:
                 _print_report(path, report)
     if as_json:
         print_json(reports)
-    return status
+    if not errors:
+        return OK
+    return BAD_INPUT if all(isinstance(error, BadRequest | Refused) for error in errors) else FAILED
 
 
 def _read(path: Path, limit_mb: int) -> bytes:

@@ -61,6 +61,7 @@ def test_the_verb_test_points_to_the_launcher() -> None:
         (["generate"], "PROMPT"),
         (["generate", "x", "--steps", "many"], "invalid int value"),
         (["bench", "no-such"], "There is no benchmark"),
+        (["generate", "x", "--bogus"], "See: python3 launch.py --help"),
         (["serve", "--host", "0.0.0.0"], "can be reached by others"),
         (["serve", "--port", "70000"], 'The setting "port" cannot be used'),
     ],
@@ -97,6 +98,31 @@ def test_a_bad_request_is_told_to_people_and_to_programs(
     assert says in told["detail"]
     assert done.stderr.startswith(f"error: {told['detail']}")
     assert not list((data / "outputs").rglob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["generate", "x", "--steps", "many", "--json"], "Argument --steps: invalid int value: 'many'."),
+        (["generate", "--json"], "PROMPT"),
+        (["verify", "--json"], "FILE"),
+        (["models", "--json", "--bogus"], "--bogus"),
+    ],
+)
+def test_a_command_that_cannot_be_understood_is_told_to_programs_too(arguments: list[str], says: str) -> None:
+    done = run(*arguments)
+    told = problem(done)
+    assert done.returncode == 2
+    assert told["code"] == "usage"
+    assert says in told["detail"]
+    assert "--help" in told["hint"]
+
+
+def test_a_file_given_as_the_folder_for_copies_is_refused_at_once(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.png").write_text("mine")
+    done = run("generate", "x", "--out", str(tmp_path / "mine.png"), "--json", "--data", str(data))
+    assert (done.returncode, problem(done)["field"]) == (2, "out")
+    assert not (data / "signet.db").exists(), "nothing was started"
 
 
 def test_a_wrong_line_in_config_toml_is_named(data: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import os
 import runpy
@@ -15,6 +16,7 @@ import pytest
 
 import launch
 from backend.netguard import QUIET
+from webui import cli
 
 SOURCE = Path(launch.__file__)
 OK, NOT_OFFERED = (0, "fine"), (1, "ERROR: No matching distribution found for torch==2.13.0+cpu")
@@ -54,7 +56,8 @@ def pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pip:
     launch.TEST.write_text("b==2\n")
     stand_in = Pip()
     monkeypatch.setattr(launch, "pip", stand_in)
-    monkeypatch.setattr(launch, "make_venv", lambda: None)
+    monkeypatch.setattr(launch, "make_venv", lambda: launch.mark_done("venv", "venv"))
+    monkeypatch.setattr(launch, "has_python", lambda: True)
     monkeypatch.setattr(launch, "machine", lambda: "cpu")
     monkeypatch.setattr(launch, "wait_for_other_setups", lambda: None)
     monkeypatch.setattr(launch, "hand_over", lambda arguments: 0)
@@ -81,6 +84,35 @@ def test_the_first_start_installs_torch_then_the_lock_and_the_second_nothing(pip
     pip.calls.clear()
     assert launch.main([]) == 0
     assert pip.calls == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["--version"], ["generate", "--help"], ["test", "-h"]])
+def test_who_asks_for_help_first_gets_it_without_an_installation(
+    pip: Pip, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert launch.main(arguments) == 0
+    assert pip.calls == []
+    assert list(launch.VENV.iterdir()) == []
+    shown = capsys.readouterr().out
+    assert "python3 launch.py " in shown and "python3 launch.py test " in shown
+    assert _verbs() <= set(shown.split())
+
+
+def _verbs() -> set[str]:
+    (found,) = [action for action in cli.parser()._actions if isinstance(action, argparse._SubParsersAction)]
+    return set(found.choices)
+
+
+def test_once_set_up_the_command_line_itself_helps(pip: Pip, monkeypatch: pytest.MonkeyPatch) -> None:
+    launch.main([])
+    handed: list[list[str]] = []
+    monkeypatch.setattr(launch, "hand_over", lambda arguments: handed.append(arguments) or 0)
+    launch.main(["generate", "--help"])
+    launch.main(["test", "--help"])
+    assert handed == [["webui.cli", "generate", "--help"]], "what the tests need is not there yet"
+    launch.LOCK.write_text("a==2\n")
+    launch.main(["--help"])
+    assert len(handed) == 1
 
 
 def test_only_test_installs_what_the_tests_need(pip: Pip) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,11 +13,13 @@ import pytest
 from backend.errors import Unavailable
 from backend.images import decode, encode_jpeg, encode_png, encode_thumbnail
 from backend.ports import SafetyDesk, Verifier
+from backend.settings import Settings
 from backend.types import RawImage
 from safety.desk import Desk, DeskConfig, open_desk, open_verifier
 from safety.inspect import Finding, NotInspected
 from safety.nsfw import OpenNsfw
 from tests.unit.safety.samples import History, picture
+from webui.compose import _desk_config
 
 Make = Callable[..., RawImage]
 
@@ -42,6 +46,38 @@ def test_what_the_desk_seals_the_verifier_of_the_same_installation_knows(
     opened = decode(sealed.data, max_pixels=10**6)
     report = verifier.verify(sealed.data, sealed.media_type, opened.pixels, opened.text)
     assert (report.c2pa.ours, report.watermark.found, report.history.match) == (True, True, "exact")
+
+
+def test_another_watermark_setting_does_not_make_verify_deny_the_earlier_pictures(
+    desk: SafetyDesk, config: DeskConfig, raw: Make
+) -> None:
+    sealed = desk.seal(desk.inspect(raw(picture(256))))
+    history = History()
+    history.add(sealed)
+    pixels = decode(sealed.data, max_pixels=10**6).pixels
+    copy = encode_png(pixels)
+    report = open_verifier(replace(config, watermark="dwtDct"), history).verify(copy, "image/png", pixels, None)
+    assert (report.watermark.method, report.history.match) == ("signet-dct", "watermark")
+
+
+def test_every_setting_that_the_desk_knows_reaches_it(tmp_path: Path) -> None:
+    chosen = {
+        "watermark": "dwtDct",
+        "nsfw_threshold": 0.5,
+        "nudenet": True,
+        "training_use": "allowed",
+        "prompt_in_credentials": True,
+        "prompt_in_infotext": False,
+    }
+    shared = {field.name for field in fields(DeskConfig)} & set(Settings.model_fields) - {"threads"}  # the engine's
+    config = _desk_config(Settings(data=tmp_path, **chosen))
+    assert {name: getattr(config, name) for name in shared} == chosen
+
+
+def test_nudenet_without_its_package_is_said_at_the_start(config: DeskConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nudenet", None)
+    with pytest.raises(Unavailable, match="NudeNet is switched on but not installed"):
+        open_desk(replace(config, nudenet=True), encode_png, encode_thumbnail, encode_jpeg)
 
 
 def test_two_threads_share_a_desk(desk: Desk, raw: Make) -> None:

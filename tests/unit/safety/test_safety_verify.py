@@ -31,7 +31,7 @@ def sealed(raw: Make, mark: CornerMark, credentials: Credentials, encoders: Enco
 
 @pytest.fixture
 def verifier(credentials: Credentials, mark: CornerMark, history: History) -> FileVerifier:
-    return FileVerifier(credentials, mark, history)
+    return FileVerifier(credentials, [mark], history)
 
 
 @pytest.fixture
@@ -111,13 +111,13 @@ class Picky(CornerMark):
 
 
 def test_a_mark_without_a_record_says_that_the_picture_is_gone(credentials: Credentials, history: History) -> None:
-    report = FileVerifier(credentials, Faint(), history).verify(b"", PNG, picture(), None)
+    report = FileVerifier(credentials, [Faint()], history).verify(b"", PNG, picture(), None)
     assert (report.watermark.found, report.history.match) == (True, "none")
     assert "no longer in the history" in report.summary
 
 
 def test_a_picture_that_cannot_be_tested_is_not_called_unmarked(credentials: Credentials, history: History) -> None:
-    report = FileVerifier(credentials, Picky(), history).verify(b"", PNG, picture(8), None)
+    report = FileVerifier(credentials, [Picky()], history).verify(b"", PNG, picture(8), None)
     assert not report.watermark.found
     assert "cannot be tested for the mark" in report.summary
 
@@ -130,11 +130,47 @@ def test_the_credentials_of_a_picture_too_damaged_to_decode_are_still_read(
     assert "cannot be tested for the mark" in report.summary
 
 
+class Sure(CornerMark):
+    """Finds a record with a given p-value, whatever it is shown."""
+
+    name = "sure"
+
+    def __init__(self, p_value: float) -> None:
+        self.p_value = p_value
+
+    def detect(self, pixels: Pixels, known: Iterable[tuple[str, int]]) -> Detection:
+        return Detection(True, self.p_value, "job-7", 7, self.name)
+
+
+def test_every_method_is_looked_for_and_the_p_value_pays_for_it(
+    credentials: Credentials, mark: CornerMark, history: History
+) -> None:
+    report = FileVerifier(credentials, [mark, Sure(1e-9)], history).verify(b"", PNG, picture(), None)
+    assert report.watermark.found
+    assert (report.watermark.method, report.watermark.record_id) == ("sure", "job-7")
+    assert report.watermark.p_value == pytest.approx(2e-9)
+
+
+def test_two_looks_are_not_twice_the_chance_of_a_false_alarm(
+    credentials: Credentials, mark: CornerMark, history: History
+) -> None:
+    report = FileVerifier(credentials, [mark, Sure(0.9e-6)], history).verify(b"", PNG, picture(), None)
+    assert not report.watermark.found
+    assert (report.watermark.method, report.watermark.record_id) == (None, None)
+
+
+def test_a_method_that_cannot_test_a_picture_does_not_silence_the_others(
+    credentials: Credentials, history: History
+) -> None:
+    report = FileVerifier(credentials, [Picky(), Sure(1e-9)], history).verify(b"", PNG, picture(), None)
+    assert report.watermark.found
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 300), (20, 20), (63, 64)])
 def test_pictures_too_small_for_the_shipped_mark_are_answered(
     credentials: Credentials, history: History, shape: tuple[int, int]
 ) -> None:
-    verifier = FileVerifier(credentials, open_watermark("signet-dct", bytes(32)), history)
+    verifier = FileVerifier(credentials, [open_watermark("signet-dct", bytes(32))], history)
     pixels = np.zeros((*shape, 3), np.uint8)
     report = verifier.verify(encode_png(pixels), PNG, pixels, None)
     assert not report.watermark.found
@@ -162,4 +198,4 @@ def test_every_state_of_credentials_has_its_own_words(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Credentials, "read", lambda self, data, media_type: report)
-    assert words in FileVerifier(credentials, mark, history).verify(b"", PNG, picture(), None).summary
+    assert words in FileVerifier(credentials, [mark], history).verify(b"", PNG, picture(), None).summary
