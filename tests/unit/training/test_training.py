@@ -15,9 +15,10 @@ import torch
 from diffusers import StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
-from training import autoencoder, captions, data, denoiser, export, geometry, pictures, running, sheet, towers
+from training import autoencoder, captions, data, denoiser, export, geometry, lens, pictures, running, sheet, towers
 from training.captions import COLOURS, HUES, Scene
 from training.data import FACES, FLAGS, FOOD, PEOPLE, STYLES, Record
+from training.everyday import EVERYDAY
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -213,6 +214,30 @@ def test_the_denoiser_learns_and_resumes_where_it_stopped(work: Path) -> None:
     for one, other in zip(run.module.parameters(), again.module.parameters(), strict=True):
         assert torch.equal(one, other)
         assert torch.equal(run.optimiser.state[one]["exp_avg"], again.optimiser.state[other]["exp_avg"])
+    again.advance(lambda: denoiser.loss_of(again.module, latents, states, signal))
+    assert again.step == 4
+
+
+def test_the_lens_is_folded_into_the_weights_exactly() -> None:
+    torch.manual_seed(0)
+    states = torch.randn(500, 256) * torch.linspace(0.01, 3, 256) + 2
+    view = lens.fit(states)
+    assert float(view.view(states[None]).std()) == pytest.approx(1.0, abs=0.1)
+    module = geometry.denoiser().eval()
+    noisy, steps, said = torch.randn(2, geometry.LATENT_CHANNELS, 8, 8), torch.tensor([999, 10]), states[None, :77]
+    with torch.no_grad():
+        plain = module(noisy, steps, said.expand(2, -1, -1)).sample
+        view.put_on(module)
+        whitened = module(noisy, steps, view.view(said).expand(2, -1, -1)).sample
+        view.take_off(module)
+        again = module(noisy, steps, said.expand(2, -1, -1)).sample
+    assert torch.allclose(plain, whitened, atol=1e-4)
+    assert torch.allclose(plain, again, atol=1e-4)
+
+
+def test_every_everyday_concept_is_written_once_and_trimmed() -> None:
+    assert "red apple" in EVERYDAY
+    assert all(label and label == label.strip() and "  " not in label for label in EVERYDAY)
 
 
 def test_the_learning_rate_rises_then_falls_to_almost_nothing_at_the_end_of_the_budget() -> None:

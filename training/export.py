@@ -1,0 +1,120 @@
+"""Put the trained parts together as a diffusers folder, fp16, swapped in whole."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from random import Random
+
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from training import autoencoder, data, geometry, lens, running, towers
+from training.captions import vocabulary_texts
+
+PATCH = 4  # preview pixels per latent pixel and side
+LIMIT = 31 * 2**20  # bytes
+KEPT = ("README.md",)
+
+
+class TooLarge(Exception):
+    """The folder would exceed the repository's budget."""
+
+
+def text_encoder(tower: CLIPTextModelWithProjection) -> CLIPTextModel:
+    """The tower without its projection, as the pipeline wants it."""
+    encoder = CLIPTextModel(tower.config)
+    state = {name.removeprefix("text_model."): value for name, value in tower.state_dict().items()}
+    state.pop("text_projection.weight")
+    wanted = encoder.state_dict()
+    prefix = "text_model." if any(name.startswith("text_model.") for name in wanted) else ""
+    encoder.load_state_dict({prefix + name: value for name, value in state.items()})
+    return encoder.eval()
+
+
+def assemble(work: Path) -> StableDiffusionPipeline:
+    """The pipeline from the checkpoints in `work`; a part that is not trained yet has random weights."""
+    torch.manual_seed(0)
+    tokens = work / "tokenizer"
+    if (tokens / "vocab.json").exists():
+        tokenizer = CLIPTokenizer.from_pretrained(tokens)
+    else:
+        tokenizer = geometry.train_tokenizer(vocabulary_texts(data.load(work)[1]))
+    tower = towers.load_text(work) if (work / "towers.safetensors").exists() else geometry.text_tower()
+    unet = geometry.denoiser()
+    if (work / "denoiser.safetensors").exists():
+        unet.load_state_dict(running.part(running.load(work / "denoiser.safetensors")[0], "average"))
+        view = lens.of(work)
+        if view is not None:
+            view.take_off(unet)
+    return StableDiffusionPipeline(
+        vae=autoencoder.load(work),
+        text_encoder=text_encoder(tower),
+        tokenizer=tokenizer,
+        unet=unet.eval(),
+        scheduler=geometry.scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
+def preview_map(latents: Tensor, pictures: Tensor, *, ridge: float = 1.0) -> dict[str, Tensor]:
+    """Ridge regression from one scaled latent pixel to a 4 x 4 RGB patch.
+
+    latents (B, C, h, w), pictures (B, 3, H, W) in [-1, 1]; gives weight (C, 48) and bias (48), the patch
+    flattened as (3, 4, 4): `patch = pixel @ weight + bias`.
+    """
+    height, width = latents.shape[2:]
+    small = torch.nn.functional.interpolate(pictures, (height * PATCH, width * PATCH), mode="area")
+    patches = small.unfold(2, PATCH, PATCH).unfold(3, PATCH, PATCH).permute(0, 2, 3, 1, 4, 5).flatten(3)
+    x = latents.permute(0, 2, 3, 1).flatten(0, 2).double()
+    y = patches.flatten(0, 2).double()
+    centre, level = x.mean(0), y.mean(0)
+    gram = (x - centre).T @ (x - centre) + ridge * torch.eye(x.shape[1], dtype=torch.float64)
+    weight = torch.linalg.solve(gram, (x - centre).T @ (y - level))
+    return {"weight": weight.float().contiguous(), "bias": (level - centre @ weight).float()}
+
+
+@torch.no_grad()
+def measure_preview_map(work: Path, *, count: int = 1000) -> dict[str, Tensor]:
+    """The preview map of the latent space in `work`, fitted on `count` pictures as the denoiser meets them."""
+    pictures, records = data.load(work)
+    real = autoencoder.draw(pictures, records, Random(1), count)
+    basis = autoencoder.basis_of(work)
+    return preview_map(basis.latents(real) * basis.scale, real)
+
+
+def write(work: Path, target: Path) -> int:
+    """Exports to `target`, replacing it in one rename; gives the size in bytes."""
+    draft = target.with_name(target.name + ".new")
+    old = target.with_name(target.name + ".old")
+    for leftover in (draft, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    pipeline = assemble(work)
+    preview = measure_preview_map(work)
+    pipeline.to(dtype=torch.float16)
+    pipeline.save_pretrained(draft, safe_serialization=True)
+    geometry.save_tokenizer(pipeline.tokenizer, draft / "tokenizer")
+    # Transformers would load its part as fp16, diffusers its parts as float32: say float32 for all.
+    config = draft / "text_encoder" / "config.json"
+    config.write_text(config.read_text().replace('"float16"', '"float32"'))
+    save_file(preview, draft / "latent_rgb.safetensors")
+    for name in KEPT:
+        if (target / name).exists():
+            shutil.copy2(target / name, draft / name)
+    for file in draft.rglob("*.safetensors"):
+        file.chmod(0o644)
+    size = sum(file.stat().st_size for file in draft.rglob("*") if file.is_file())
+    if size > LIMIT:
+        shutil.rmtree(draft)
+        raise TooLarge(f"The folder would hold {size / 2**20:.2f} MiB, the limit is {LIMIT / 2**20:.0f} MiB.")
+    if target.exists():
+        target.replace(old)
+    draft.replace(target)
+    shutil.rmtree(old, ignore_errors=True)
+    print(f"export: {size / 2**20:.2f} MiB in {target}", flush=True)
+    return size
