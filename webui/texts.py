@@ -36,7 +36,7 @@ HELP = {
 }
 
 PLACEHOLDER = 'Say what you want to see, for example "a red apple on a wooden table"'
-EXAMPLES = ("a red apple", "a cat on a blue background", "a rocket, 3d style")
+EXAMPLES = ("a red apple", "a penguin, cartoon style", "a sunflower on a light blue background")
 
 TABS = {"txt2img": "txt2img", "history": "History", "verify": "Verify", "settings": "Settings"}
 GROUPS = {"txt2img": "Create", "history": "Library", "verify": "Trust", "settings": "System"}

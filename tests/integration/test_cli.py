@@ -232,7 +232,13 @@ def test_verify_works_beside_a_program_that_uses_the_folder(made: tuple[Path, Pa
 def test_ctrl_c_cancels_the_job_and_leaves_no_picture(data: Path) -> None:
     command = [sys.executable, "-m", "webui.cli", "generate", "a red apple", "--count", "8", "--steps", "150"]
     process = subprocess.Popen(
-        [*command, "--data", str(data)], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [*command, "--data", str(data)],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell lets its background jobs ignore Ctrl+C, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while not (data / "signet.pid").exists() and time.monotonic() < deadline:

@@ -15,7 +15,12 @@ import launch
 from webui.doctor import locked, misplaced_packages
 
 LOCK, TEST = (Path(launch.__file__).parent / "requirements" / name for name in ("lock.txt", "test.txt"))
-OVERRIDDEN = {("gradio", "pillow"), ("invisible-watermark", "opencv-python")}
+OVERRIDDEN = {
+    ("gradio", "pillow"),
+    ("invisible-watermark", "opencv-python"),
+    ("clip-anytorch", "ftfy"),
+    ("clip-anytorch", "torchvision"),
+}
 """(package, requirement) that the lock overrides on purpose; its header says why."""
 
 PLATFORMS = [
