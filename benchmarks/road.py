@@ -23,7 +23,8 @@ from PIL import Image
 
 from backend.types import Record
 from benchmarks._pairs import compare
-from webui.compose import STARTER, open_services, read_settings
+from webui.compose import open_services
+from webui.options import STARTER, read_settings
 
 PROMPT, SEED, STEPS, CFG = "a red apple", 7, 20, 4.0
 LEAST_PSNR = 30.0

@@ -179,7 +179,8 @@ def _bench(name: str | None) -> int:
     status = OK
     for script in [scripts[name]] if name else scripts.values():
         print(f"== {script.stem}", flush=True)
-        status |= subprocess.run([sys.executable, str(script)], cwd=ROOT, check=False).returncode != 0  # noqa: S603
+        command = [sys.executable, "-m", f"benchmarks.{script.stem}"]
+        status |= subprocess.run(command, cwd=ROOT, check=False).returncode != 0  # noqa: S603
     return int(status)
 
 
