@@ -1,0 +1,82 @@
+"""Pictures that exist, how they are looked up, and what can be said about any file."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from backend.types.pictures import Passport
+from backend.types.request import Shape
+
+
+class Record(Shape):
+    """One picture of the history. `path` is relative to the outputs folder."""
+
+    id: str
+    job_id: str
+    index: int
+    path: str
+    thumbnail_path: str | None = None
+    passport: Passport
+    infotext: str
+    rating: int = 0
+    tags: tuple[str, ...] = ()
+
+
+class HistoryQuery(Shape):
+    """A page of history, newest first.
+
+    `text` searches prompts word by word (the last word as a prefix), `before` is the cursor of the previous page,
+    dates are inclusive UTC, `rating` is the least number of stars.
+    """
+
+    text: str = ""
+    model: str | None = None
+    sampler: str | None = None
+    rating: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    before: str | None = None
+    limit: int = 50
+
+
+class HistoryPage(Shape):
+    records: tuple[Record, ...]
+    next: str | None
+
+
+class CredentialReport(Shape):
+    """What a file's Content Credentials say. `failures` are C2PA validation codes."""
+
+    state: Literal["valid", "invalid", "absent"]
+    trusted: bool = False
+    ours: bool = False
+    actions: tuple[str, ...] = ()
+    digital_source_type: str | None = None
+    generator: str | None = None
+    signer: str | None = None
+    failures: tuple[str, ...] = ()
+
+
+class WatermarkReport(Shape):
+    """What was read from the pixels. `p_value` is corrected for everything that was tried; 1.0 means no evidence."""
+
+    found: bool
+    record_id: str | None = None
+    p_value: float = 1.0
+    method: str | None = None
+
+
+class HistoryMatch(Shape):
+    match: Literal["exact", "watermark", "none"]
+    record_id: str | None = None
+
+
+class VerifyReport(Shape):
+    """The honest answer about any file."""
+
+    c2pa: CredentialReport
+    watermark: WatermarkReport
+    infotext: str | None
+    history: HistoryMatch
+    summary: str
