@@ -72,10 +72,14 @@ class UnknownSampler(BadRequest):
 
 
 class UnknownModel(BadRequest):
-    def __init__(self, name: str, choices: Sequence[str]) -> None:
-        detail = f'There is no model called "{name[:80]}".'
-        hint = _nearest(name, choices) if choices else "Put a model under data/models/checkpoints."
-        super().__init__(Problem("unknown-model", "Unknown model", detail, 422, "model", hint))
+    """`what` is the kind in words ("LoRA"), `folder` where such files belong below data/models."""
+
+    def __init__(
+        self, name: str, choices: Sequence[str], what: str = "model", field: str = "model", folder: str = "checkpoints"
+    ) -> None:
+        detail = f'There is no {what} called "{name[:80]}".'
+        hint = _nearest(name, choices) if choices else f"Put one under data/models/{folder}."
+        super().__init__(Problem("unknown-model", f"Unknown {what}", detail, 422, field, hint))
 
 
 class UnreadableModel(BadRequest):

@@ -15,12 +15,14 @@ TERMINAL = frozenset({"done", "cancelled", "failed", "interrupted"})
 
 @dataclass(slots=True)
 class _Log:
-    """`events` in order of seq; consecutive steps are conflated into the newest. `preview` is the newest JPEG."""
+    """`events` in order of seq; consecutive steps are conflated into the newest. `preview` is the newest JPEG,
+    `frames` are JPEGs by (picture, step) where a film was asked for."""
 
     seq: int = 0
     events: list[Event] = field(default_factory=list)
     preview: bytes | None = None
     previews: int = 0
+    frames: dict[tuple[int, int], bytes] = field(default_factory=dict)
 
 
 class EventLog:
@@ -51,6 +53,16 @@ class EventLog:
         with self._lock:
             log = self._logs.get(job_id)
             return log.preview if log else None
+
+    def put_frame(self, job_id: str, index: int, step: int, jpeg: bytes) -> None:
+        """Keep one frame of a film, as long as the job is remembered."""
+        with self._lock:
+            self._log(job_id).frames[index, step] = jpeg
+
+    def frames(self, job_id: str) -> dict[tuple[int, int], bytes]:
+        with self._lock:
+            log = self._logs.get(job_id)
+            return dict(log.frames) if log else {}
 
     def drop_preview(self, job_id: str) -> None:
         with self._lock:

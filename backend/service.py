@@ -24,11 +24,13 @@ from backend.errors import (
     UnreadableImage,
 )
 from backend.events import EventLog
+from backend.gather import gather
 from backend.ids import new_id
 from backend.journal import Journal
-from backend.models.catalog import Catalog
+from backend.library import LibraryDesk
+from backend.line import Line
 from backend.ports import Admission, HistoryStore, JobStore, Verifier
-from backend.requests import checked, images_left
+from backend.requests import checked
 from backend.settings import Settings
 from backend.storage import Storage
 from backend.supervisor import EngineLink
@@ -48,9 +50,6 @@ from backend.types import (
 )
 
 _LOG = logging.getLogger(__name__)
-ROOM = 16
-"""Pictures handed to the engine at once: enough to fill its largest batch twice, the rest waits in fair order."""
-
 EngineState = Literal["starting", "ready", "restarting", "failed", "stopped"]
 
 
@@ -65,6 +64,7 @@ class Health:
     running: int
     free_bytes: int
     loaded: tuple[str, ...]
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,23 +84,22 @@ class Service:
         self,
         settings: Settings,
         stores: Stores,
-        catalog: Catalog,
+        library: LibraryDesk,
         admission: Admission,
         verifier: Verifier,
         link: EngineLink,
     ) -> None:
         self.settings = settings
+        self.library = library
         self._stores = stores
-        self._catalog = catalog
+        self._catalog = library.catalog
         self._admission = admission
         self._verifier = verifier
         self._link = link
         self._events = EventLog()
         self._lock = threading.RLock()
-        self._waiting: dict[str, Job] = {}
-        self._running: dict[str, Job] = {}
+        self._line = Line()
         self._unwritten: dict[str, Job] = {}
-        self._served: tuple[str, ...] = ()
         self._engine: EngineState = "starting"
         self._detail = "The engine is starting."
         self._device: str | None = None
@@ -113,14 +112,14 @@ class Service:
         """Stop the engine. Jobs that wait or run are offered again at the next start."""
         self._engine = "stopped"
         self._link.close()
-        for job_id in (*self._running, *self._waiting):
+        for job_id in (*self._line.running, *self._line.waiting):
             self._settle(job_id, "interrupted")
 
     # ---- jobs
 
     def submit(self, fields: Mapping[str, Any], principal: Principal) -> Job:
         """Check, admit and queue a request. Raises the SignetError that says why not."""
-        request = checked(fields, self._catalog, self.settings)
+        request = checked(fields, self.library.library, self.settings)
         self._check_can_run()
         now = datetime.now(UTC)
         try:
@@ -131,8 +130,8 @@ class Service:
             self._stores.jobs.add(job)
             raise
         with self._lock:
-            if len(self._waiting) >= self.settings.max_waiting_jobs:
-                raise Busy(f"{len(self._waiting)} jobs are waiting already.", retry_after=30)
+            if len(self._line.waiting) >= self.settings.max_waiting_jobs:
+                raise Busy(f"{len(self._line.waiting)} jobs are waiting already.", retry_after=30)
             job = Job(new_id(), request, principal, "queued", now, now, verdict)
             self._stores.jobs.add(job)
             self._enqueue(job)
@@ -150,7 +149,7 @@ class Service:
         """Takes effect at once for a waiting job, within one step for a running one."""
         with self._lock:
             job = self.job(job_id)
-            if job.id in self._running:
+            if job.id in self._line.running:
                 self._link.cancel(job_id)
                 return job
             if job.state == "cancelled":
@@ -158,10 +157,32 @@ class Service:
             if job.state not in (*queue.UNFINISHED, "interrupted"):
                 raise Conflict(f"The job is already {job.state}.", "There is nothing left to cancel.")
             job = self._stores.jobs.move(job_id, "cancelled")
-            self._waiting.pop(job_id, None)
+            self._line.drop(job_id)
             self._tell(job_id, "cancelled", message="cancelled before it started")
-            self._tell_positions()
+            self._dispatch()
         return job
+
+    def move_in_line(self, job_id: str, place: int, principal: Principal) -> Job:
+        """Put a waiting job at `place` (0 = first) among one's own. Raises NotFound if it does not wait."""
+        with self._lock:
+            self._line.move(job_id, place)
+            self._tell_positions()
+        return self.job(job_id)
+
+    def pause(self, paused: bool) -> None:
+        """Stop handing out what waits, or go on; what runs is finished either way."""
+        with self._lock:
+            self._line.paused = paused
+        self._dispatch()
+
+    def waiting(self) -> tuple[Job, ...]:
+        """In the order in which they will start."""
+        with self._lock:
+            return self._line.in_order()
+
+    def running(self) -> tuple[Job, ...]:
+        with self._lock:
+            return tuple(self._line.running.values())
 
     def job(self, job_id: str) -> Job:
         job = self._stores.jobs.get(job_id)
@@ -184,6 +205,10 @@ class Service:
     def preview(self, job_id: str) -> bytes | None:
         """The newest preview as JPEG, while the job runs."""
         return self._events.preview(job_id)
+
+    def frames(self, job_id: str) -> Mapping[tuple[int, int], bytes]:
+        """JPEGs of a film by (picture, step), where the request asked for one."""
+        return self._events.frames(job_id)
 
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
         """Block until the job is through (or `timeout` seconds have passed) and return it."""
@@ -242,15 +267,23 @@ class Service:
     def models(self) -> tuple[ModelInfo, ...]:
         return self._catalog.all()
 
-    def refused_models(self) -> Mapping[str, Problem]:
-        """Files and folders that look like models but cannot be used, by name."""
-        return {name: error.problem for name, error in self._catalog.refused().items()}
+    def unload(self, model_id: str) -> None:
+        """Let the engine forget a model that no job under way needs."""
+        self._link.unload(model_id)
 
     def health(self) -> Health:
         with self._lock:
-            waiting, running = len(self._waiting), len(self._running)
-            free = self._stores.storage.room()
-            return Health(self._engine, self._detail, self._device, waiting, running, free, self._loaded)
+            line = self._line
+            return Health(
+                engine=self._engine,
+                detail=self._detail,
+                device=self._device,
+                waiting=len(line.waiting),
+                running=len(line.running),
+                free_bytes=self._stores.storage.room(),
+                loaded=self._loaded,
+                paused=line.paused,
+            )
 
     # ---- the queue
 
@@ -261,7 +294,7 @@ class Service:
         self._stores.storage.check_room(0)
 
     def _enqueue(self, job: Job) -> None:
-        self._waiting[job.id] = job
+        self._line.waiting[job.id] = job
         self._tell_positions()
         self._dispatch()
 
@@ -269,29 +302,23 @@ class Service:
         """Hand the engine what it has room for, in fair order."""
         with self._lock:
             self._write_ends()
-            while self._engine == "ready" and self._waiting:
-                if sum(job.request.count for job in self._running.values()) >= ROOM:
-                    break
-                turn = queue.next_jobs(tuple(self._waiting.values()), tuple(self._running.values()), 1, self._served)
-                self._served = queue.turns(self._served, turn)
-                for job in turn:
-                    self._hand_over(job)
+            while self._engine == "ready" and (job := self._line.next()):
+                self._hand_over(job)
             self._tell_positions()
 
     def _hand_over(self, job: Job) -> None:
         try:
-            done = [record.index for record in self._stores.history.of_job(job.id)]
-            model = self._catalog.find(job.request.model)
-            self._running[job.id] = self._stores.jobs.move(job.id, "running")
+            work = gather(job, self._catalog, self.library, self._stores.history, self._stores.storage)
+            running = self._stores.jobs.move(job.id, "running")
         except SignetError as error:
             self._fail(job.id, error.problem)
             return
-        del self._waiting[job.id]
-        self._link.submit(wire.Work(job.id, job.request, model, job.verdict, images_left(job.request, done)))
+        self._line.drop(job.id)
+        self._line.running[job.id] = running
+        self._link.submit(work)
 
     def _tell_positions(self) -> None:
-        waiting, running = tuple(self._waiting.values()), tuple(self._running.values())
-        for position, job in enumerate(queue.next_jobs(waiting, running, len(waiting), self._served)):
+        for position, job in enumerate(self._line.in_order()):
             last = self._events.after(job.id, 0)
             if not last or last[-1].position != position:
                 self._tell(job.id, "queued", position=position)
@@ -316,19 +343,21 @@ class Service:
             case wire.Progress():
                 self._tell_progress(message)
             case wire.Preview(job_id, jpeg):
-                if job_id in self._running:
+                if job_id in self._line.running:
                     self._events.put_preview(job_id, jpeg)
+            case wire.Frame(job_id, index, step, jpeg):
+                self._events.put_frame(job_id, index, step, jpeg)
             case wire.Sealed(job_id, sealed):
                 self._keep(job_id, sealed)
             case wire.Ended():
                 self._ended(message)
             case wire.Crashed(detail):
                 self._set_engine("restarting", detail, None)
-                for job_id in tuple(self._running):
+                for job_id in tuple(self._line.running):
                     self._fail(job_id, EngineCrashed(detail).problem)
             case wire.GaveUp(detail):
                 self._set_engine("failed", detail, None)
-                for job_id in tuple(self._waiting):  # kept as an offer: the engine is still tried now and then
+                for job_id in tuple(self._line.waiting):  # kept as an offer: the engine is still tried now and then
                     self._settle(job_id, "interrupted", _does_not_start(detail).problem)
 
     def _set_engine(self, state: EngineState, detail: str, device: str | None) -> None:
@@ -337,7 +366,7 @@ class Service:
             self._loaded = self._loaded if device else ()
 
     def _tell_progress(self, message: wire.Progress) -> None:
-        if message.job_id not in self._running:
+        if message.job_id not in self._line.running:
             return
         fraction = message.step / message.steps if message.steps else None
         self._tell(
@@ -351,7 +380,7 @@ class Service:
         )
 
     def _keep(self, job_id: str, sealed: SealedImage) -> None:
-        job = self._running.get(job_id)
+        job = self._line.running.get(job_id)
         if job is None:
             return  # cancelled or failed meanwhile; what was not stored does not exist
         try:
@@ -371,7 +400,7 @@ class Service:
 
     def _ended(self, message: wire.Ended) -> None:
         with self._lock:
-            if message.job_id in self._running:  # else it failed here and was called off
+            if message.job_id in self._line.running:  # else it failed here and was called off
                 if message.problem:
                     self._fail(message.job_id, message.problem)
                 else:
@@ -388,7 +417,7 @@ class Service:
         disk is full) is remembered until it can.
         """
         with self._lock:
-            known = self._running.pop(job_id, None) or self._waiting.pop(job_id, None)
+            known = self._line.drop(job_id)
             try:
                 job = self.job(job_id)
             except SignetError:

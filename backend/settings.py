@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     model_folders: tuple[Path, ...] = Field((), description="More folders with checkpoints, read in place.")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where models run.")
     threads: int | None = Field(None, ge=1, description="CPU threads of the engine; all cores when empty.")
+    precision: Literal["auto", "fp32", "bf16", "fp16", "fp8", "nf4", "int8", "int8-torchao"] = Field(
+        "auto", description="Number format of the weights; what is not auto may need a package or a GPU, see the docs."
+    )
     model_memory_mb: int = Field(8192, ge=64, description="Weights kept in memory before the oldest model is unloaded.")
 
     max_side_px: int = Field(2048, ge=64, description="Largest width or height of a picture.")
@@ -39,8 +42,9 @@ class Settings(BaseSettings):
     max_count: int = Field(8, ge=1, description="Most pictures in one request.")
     max_prompt_chars: int = Field(4000, ge=1, description="Longest prompt in characters.")
     max_waiting_jobs: int = Field(100, ge=1, description="Jobs that may wait before new ones are turned away.")
-    upload_limit_mb: int = Field(32, ge=1, description="Largest file that Verify accepts.")
-    upload_limit_mpx: int = Field(64, ge=1, description="Largest picture that Verify decodes, in millions of pixels.")
+    upload_limit_mb: int = Field(32, ge=1, description="Largest picture file that is taken.")
+    upload_limit_mpx: int = Field(64, ge=1, description="Largest picture that is decoded, in millions of pixels.")
+    inputs_limit_mb: int = Field(2048, ge=16, description="Room for pictures people bring; the oldest go first.")
     disk_reserve_mb: int = Field(64, ge=0, description="New jobs are refused when less disk than this is free.")
 
     watermark: Literal["signet-dct", "dwtDct", "dwtDctSvd", "rivaGan"] = Field(
@@ -66,6 +70,23 @@ class Settings(BaseSettings):
     @property
     def outputs(self) -> Path:
         return self.data / "outputs"
+
+    @property
+    def inputs(self) -> Path:
+        return self.data / "inputs"
+
+    @property
+    def preprocessors(self) -> Path:
+        """Weights of preprocessors that need some."""
+        return self.data / "models" / "preprocessors"
+
+    @property
+    def styles_file(self) -> Path:
+        return self.data / "styles.csv"
+
+    @property
+    def wildcards_folder(self) -> Path:
+        return self.data / "wildcards"
 
     @property
     def keys(self) -> Path:

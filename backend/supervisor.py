@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Protocol
 
-from backend.wire import Cancel, Crashed, Ended, EngineConfig, FromEngine, GaveUp, Ready, Stop, ToEngine, Work
+from backend.wire import Cancel, Crashed, Ended, EngineConfig, FromEngine, GaveUp, Ready, Stop, ToEngine, Unload, Work
 
 _LOG = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ class EngineLink(Protocol):
     def submit(self, work: Work) -> None: ...
 
     def cancel(self, job_id: str) -> None: ...
+
+    def unload(self, model_id: str) -> None: ...
 
     def close(self) -> None: ...
 
@@ -82,6 +84,9 @@ class Supervisor:
 
     def cancel(self, job_id: str) -> None:
         self._send(Cancel(job_id))
+
+    def unload(self, model_id: str) -> None:
+        self._send(Unload(model_id))
 
     def close(self) -> None:
         """Stop the engine, by force if it must be; what it was doing is lost, and the journal knows."""

@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from backend.errors import Problem
 from backend.ports import SafetyDesk
-from backend.types import GenerationRequest, ModelInfo, SealedImage, Verdict
+from backend.types import GenerationRequest, ModelInfo, ModelKind, SealedImage, SourceImage, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Studio to engine: make the pictures `indexes` of a job."""
+    """Studio to engine: make the pictures `indexes` of a job.
+
+    `resources` are the catalogue entries of everything the request names beside its model, `inputs` the pictures it
+    names, by sha256, `cells` the finished pictures of a grid in order (None where there is none).
+    """
 
     job_id: str
     request: GenerationRequest
     model: ModelInfo
     verdict: Verdict
     indexes: tuple[int, ...]
+    resources: tuple[ModelInfo, ...] = ()
+    inputs: Mapping[str, SourceImage] = field(default_factory=dict)
+    cells: tuple[SourceImage | None, ...] = ()
+
+    def resource(self, kinds: ModelKind | tuple[ModelKind, ...], ident: str) -> ModelInfo:
+        """The entry of a kind by id; the studio has made sure that it is there."""
+        wanted = (kinds,) if isinstance(kinds, str) else kinds
+        return next(info for info in self.resources if info.kind in wanted and info.id == ident)
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
     job_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unload:
+    """Studio to engine: let go of a model, if no picture under way needs it."""
+
+    model_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +76,16 @@ class Preview:
     """A small JPEG of the newest estimate."""
 
     job_id: str
+    jpeg: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame of the film of picture `index`: the estimate after `step`, a small JPEG like a preview."""
+
+    job_id: str
+    index: int
+    step: int
     jpeg: bytes = field(repr=False)
 
 
@@ -96,8 +125,8 @@ class GaveUp:
     detail: str
 
 
-ToEngine = Work | Cancel | Stop
-FromEngine = Ready | Progress | Preview | Sealed | Ended | Loaded | Crashed | GaveUp
+ToEngine = Work | Cancel | Unload | Stop
+FromEngine = Ready | Progress | Preview | Frame | Sealed | Ended | Loaded | Crashed | GaveUp
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +134,8 @@ class EngineConfig:
     """All an engine process needs; it must survive the way into a spawned process.
 
     `open_desk` builds the safety desk inside the engine. `warm` is loaded before the first request. `memory` is the
-    budget for weights in bytes. `previews_per_second` counts per job. `logs` is the folder for engine.log.
+    budget for weights in bytes. `previews_per_second` counts per job. `logs` is the folder for engine.log,
+    `encoders` are folders with the vision models of IP-Adapters, `preprocessors` the one with preprocessors' weights.
     """
 
     open_desk: Callable[[], SafetyDesk]
@@ -117,3 +147,6 @@ class EngineConfig:
     blur_previews: bool = False
     offline: bool = False
     logs: Path | None = None
+    precision: str = "auto"
+    encoders: tuple[Path, ...] = ()
+    preprocessors: Path | None = None

@@ -1,13 +1,17 @@
 """The gate before the queue: a request passes, passes with a note, or is refused with its reasons.
 
-The positive prompt decides. A negative prompt names what must not be seen, and refusing "child" there would refuse the
+Every text that a picture is made from is read: the prompt as typed and as it came to be for each picture (styles in,
+wildcards drawn), the second pass's own prompt, and the names of the networks in it. A refusal of one picture refuses
+the request: nothing is made by halves.
+
+The positive prompts decide. A negative prompt names what must not be seen, and refusing "child" there would refuse the
 very people who keep children out of their pictures. No role and no setting overrides a refusal.
 """
 
 from __future__ import annotations
 
 from backend.errors import Refused
-from backend.types import GenerationRequest, Principal, SpokenReason, Verdict
+from backend.types import GenerationRequest, Principal, SpokenReason, Verdict, Words
 from safety.policy import PERSONAL, Policy
 from safety.prompt_filter import Filter
 
@@ -36,9 +40,24 @@ class Gate:
 
     def admit(self, request: GenerationRequest, principal: Principal) -> Verdict:
         """Raises RefusedByPolicy. The request must be the one that will run: wildcards and styles already expanded."""
-        reasons = self._filter.read(request.prompt)
+        reasons = self._reasons(request)
         for reason in reasons:
             if self.policy.actions.get(reason.category) == "refuse":
                 raise RefusedByPolicy(reason, self.policy)
         noted = tuple(reason for reason in reasons if self.policy.actions.get(reason.category) == "note")
         return Verdict("note" if noted else "allow", self.policy.id, noted)
+
+    def _reasons(self, request: GenerationRequest) -> tuple[SpokenReason, ...]:
+        """What is found in any of the texts, each finding once, those of the typed prompt first."""
+        steps = max(request.steps, request.hires.steps if request.hires else 0)
+        # The second pass repaints what the first one made, so what they say counts together.
+        second = self._filter.evidence(request.hires.prompt if request.hires else "", steps)
+        found: dict[SpokenReason, None] = {}
+        for text in dict.fromkeys((request.prompt, *map(_text, request.words))):
+            found |= dict.fromkeys(self._filter.reasons(self._filter.evidence(text, steps), second))
+        return tuple(found)
+
+
+def _text(words: Words) -> str:
+    """The prompt of one picture, with the networks that were chosen without being named in it."""
+    return "\n".join((words.prompt, *(use.id for use in words.loras)))

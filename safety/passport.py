@@ -7,7 +7,7 @@ from datetime import datetime
 
 import numpy as np
 
-from backend.types import CheckedImage, CredentialFacts, Passport, Pixels, WatermarkFacts
+from backend.types import CheckedImage, CredentialFacts, Passport, Pixels, SourceFacts, WatermarkFacts
 
 _IDENTICAL_DB = 99.0  # stands for "no change at all", which has no finite value and no JSON
 
@@ -27,6 +27,7 @@ def issue(
     created: datetime,
     watermark: WatermarkFacts,
     credential: CredentialFacts,
+    sources: tuple[SourceFacts, ...] = (),
 ) -> Passport:
     """The Passport of exactly these `data`."""
     raw = checked.raw
@@ -47,4 +48,7 @@ def issue(
         credential=credential,
         policy=raw.verdict.policy,
         admission=raw.verdict.action,
+        words=raw.words,
+        networks=raw.networks,
+        sources=sources,
     )

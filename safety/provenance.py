@@ -6,7 +6,8 @@ The key is given to the native library rather than asked for by a callback. For 
 padding that no signature covers: a third of a small picture, in which anything could be hidden unnoticed.
 
 Reading never touches the network: no remote manifests, no revocation look-ups. No public trust list is installed, so
-`trusted` is False for every file; our own files are told by our own authority, in a second reading.
+`trusted` is False for every file; our own files are told by our own authority, in a second reading. Adding an
+ingredient is a reading too, so signing has the same rules.
 """
 
 from __future__ import annotations
@@ -18,19 +19,23 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import c2pa
+import numpy as np
 
 from backend.errors import Unavailable
+from backend.images import encode_png
 from backend.types import CredentialReport
+from safety.actions import FULLY_GENERATED
+from safety.ingredient_report import LONGEST, ingredient_reports, short
 from safety.keys import Keys
-from safety.manifest import Statement, Wording, manifest
+from safety.manifest import Statement, Wording, ingredient, manifest
 
-WRITE_SETTINGS: Mapping[str, Any] = {"version": 1, "builder": {"thumbnail": {"enabled": False}}}
 READ_SETTINGS: Mapping[str, Any] = {
     "version": 1,
     "verify": {"verify_trust": True, "remote_manifest_fetch": False, "ocsp_fetch": False},
 }
-_LONGEST = 200  # characters of any name, and number of actions, taken over from a stranger's file
+WRITE_SETTINGS: Mapping[str, Any] = {**READ_SETTINGS, "builder": {"thumbnail": {"enabled": False}}}
 _THUMBNAIL = "thumbnail.jpg"
+_TRIFLE_TYPE = "image/png"
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +51,7 @@ class Credentials:
     def __init__(self, keys: Keys, wording: Wording) -> None:
         self._keys = keys
         self._wording = wording
+        self._kinds = frozenset(c2pa.Reader.get_supported_mime_types())
         self._write = _context(WRITE_SETTINGS)
         self._read_as_stranger = _context(reading_settings())
         self._read_as_owner = _context(reading_settings(keys.ca_pem))
@@ -63,6 +69,8 @@ class Credentials:
     ) -> tuple[bytes, str]:
         """The same file with Content Credentials, and the id of its manifest. Pixels and text chunks stay as they are.
 
+        The credentials of the ingredients come along, validated as they are taken over.
+
         `thumbnail` is a JPEG that validators may show. Raises Unavailable if the library refuses.
         """
         definition = manifest(statement, self._wording, media_type, self._keys.watermark_key)
@@ -73,12 +81,40 @@ class Credentials:
             with c2pa.Builder(definition, context=self._write) as builder:
                 if thumbnail:
                     builder.add_resource(_THUMBNAIL, io.BytesIO(thumbnail))
+                for index, each in enumerate(statement.ingredients):
+                    if each.data is not None:
+                        builder.add_ingredient(ingredient(statement, index), each.media_type, io.BytesIO(each.data))
                 builder.sign(self._signer, media_type, io.BytesIO(data), out)
         except c2pa.C2paError as error:
             log.error("signing %s failed: %s", statement.record_id, error)
             detail = f"The picture could not be signed and is withheld ({str(error)[:120]})."
             raise Unavailable(detail, "Check the clock of this machine and the keys folder.") from error
         return out.getvalue(), str(definition["label"])
+
+    def reads(self, media_type: str) -> bool:
+        """Whether credentials can be looked for in files of this kind."""
+        return media_type in self._kinds
+
+    def weight(self, data: bytes, media_type: str) -> int | None:
+        """Bytes that a picture made from this file takes over with its credentials, None if they cannot be taken.
+
+        Found by signing a trifle with them: some damage shows only then, and it must not stop the real picture.
+        """
+        made = {"action": "c2pa.created", "digitalSourceType": FULLY_GENERATED}
+        definition = {
+            "claim_generator_info": [{"name": self._wording.app}],
+            "format": _TRIFLE_TYPE,
+            "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [made]}}],
+        }
+        trifle, out = encode_png(np.zeros((1, 1, 3), np.uint8)), io.BytesIO()
+        try:
+            with c2pa.Builder(definition, context=self._write) as builder:
+                builder.add_ingredient({"relationship": "inputTo"}, media_type, io.BytesIO(data))
+                builder.sign(self._signer, _TRIFLE_TYPE, io.BytesIO(trifle), out)
+        except c2pa.C2paError as error:
+            log.info("credentials that cannot be taken over: %s", error)
+            return None
+        return len(out.getvalue()) - len(trifle)
 
     def read(self, data: bytes, media_type: str) -> CredentialReport:
         """What the file's credentials say, as a validator without any trust list reports it. Bad files do not raise.
@@ -137,11 +173,12 @@ def _report(store: Mapping[str, Any]) -> CredentialReport:
     signature = active.get("signature_info") or {}
     return CredentialReport(
         state="valid" if store.get("validation_state") in ("Valid", "Trusted") else "invalid",
-        actions=tuple(_short(action.get("action")) or "" for action in actions),
-        digital_source_type=_short(source),
-        generator=_short(info.get("name") or active.get("claim_generator")),
-        signer=_short(signature.get("common_name") or signature.get("issuer")),
+        actions=tuple(short(action.get("action")) or "" for action in actions),
+        digital_source_type=short(source),
+        generator=short(info.get("name") or active.get("claim_generator")),
+        signer=short(signature.get("common_name") or signature.get("issuer")),
         failures=_failures(store),
+        ingredients=ingredient_reports(store),
     )
 
 
@@ -152,7 +189,7 @@ def _actions(active: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         if str(assertion.get("label", "")).startswith("c2pa.actions")
         for action in assertion.get("data", {}).get("actions", ())
     ]
-    return found[:_LONGEST]
+    return found[:LONGEST]
 
 
 def _failures(store: Mapping[str, Any]) -> tuple[str, ...]:
@@ -160,9 +197,5 @@ def _failures(store: Mapping[str, Any]) -> tuple[str, ...]:
     results = store.get("validation_results") or {}
     parts = [results.get("activeManifest") or {}]
     parts += [delta.get("validationDeltas") or {} for delta in results.get("ingredientDeltas") or ()]
-    codes = [str(each.get("code"))[:_LONGEST] for part in parts for each in part.get("failure") or ()]
-    return tuple(dict.fromkeys(codes))[:_LONGEST]
-
-
-def _short(value: object) -> str | None:
-    return str(value)[:_LONGEST] if value else None
+    codes = [str(each.get("code"))[:LONGEST] for part in parts for each in part.get("failure") or ()]
+    return tuple(dict.fromkeys(codes))[:LONGEST]

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from backend.errors import Problem, SignetError
 from backend.types import CheckedImage, CredentialFacts, Pixels, SealedImage, WatermarkFacts
+from safety.errors import Unsealable
+from safety.ingredients import ingredients
 from safety.manifest import Statement
 from safety.passport import issue, psnr_db
 from safety.provenance import Credentials
@@ -38,19 +39,13 @@ class Encoders:
     jpeg: Callable[[Pixels, int], bytes]
 
 
-class Unsealable(SignetError):
-    """The picture is fine to see but cannot be marked or signed, so it is withheld."""
-
-    def __init__(self, detail: str, hint: str) -> None:
-        super().__init__(Problem("unsealable", "The picture cannot be sealed", detail, 422, hint=hint))
-
-
 def seal(
     checked: CheckedImage, *, watermark: Watermark, credentials: Credentials, encoders: Encoders, infotext: bool = True
 ) -> SealedImage:
     """Make the file that may leave. With `infotext` False the parameters stay out of the file, not out of the history.
 
-    Raises Unsealable if the mark cannot be read back or the signature does not hold, Unavailable if signing fails.
+    Raises Unsealable if a picture that went in is gone or changed, the mark cannot be read back or the signature does
+    not hold, Unavailable if signing fails.
     """
     raw = checked.raw
     if checked.inspection.state not in _PASSED:
@@ -58,7 +53,18 @@ def seal(
     record_id = f"{raw.job_id}-{raw.index}"
     created = datetime.now(UTC)
     marked, mark = _marked(raw.pixels, record_id, watermark)
-    statement = Statement(record_id, created, raw.request, raw.seed, raw.model, mark.method, mark.mark_id)
+    statement = Statement(
+        record_id,
+        created,
+        raw.request,
+        raw.seed,
+        raw.model,
+        mark.method,
+        mark.mark_id,
+        words=raw.words,
+        networks=raw.networks,
+        ingredients=ingredients(raw.request, raw.sources, credentials),
+    )
     unsigned = encoders.png(marked, raw.infotext if infotext else None)
     thumbnail = _credential_thumbnail(marked, checked, encoders)
     data, manifest_id = credentials.sign(unsigned, MEDIA_TYPE, statement, thumbnail)
@@ -70,6 +76,7 @@ def seal(
         created=created,
         watermark=mark,
         credential=_proven(data, manifest_id, credentials),
+        sources=tuple(each.facts for each in statement.ingredients),
     )
     return SealedImage(data, MEDIA_TYPE, passport, raw.infotext, raw.index, encoders.thumbnail(marked))
 

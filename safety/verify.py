@@ -9,9 +9,10 @@ AI-made.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Literal, Protocol
 
 from backend.errors import SignetError
 from backend.types import (
@@ -27,6 +28,17 @@ from safety.watermark import FOUND_LEVEL, Detection, Watermark
 from safety.watermark.evidence import corrected
 
 _MADE_BY_AI = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia")
+State = Literal["valid", "invalid", "absent"]
+_OWN: Mapping[State, str] = {
+    "valid": "whose own credentials were valid",
+    "invalid": "whose own credentials were broken",
+    "absent": "of which it holds no credentials",
+}
+_SOME: Mapping[State, str] = {
+    "valid": "valid credentials",
+    "invalid": "broken credentials",
+    "absent": "none that it holds",
+}
 
 
 class Lookups(Protocol):
@@ -98,7 +110,7 @@ def _on_credentials(report: CredentialReport) -> list[str]:
         return ["The file carries no Content Credentials; most programs drop them when they save a picture anew."]
     if report.state == "invalid":
         return [_broken(report)]
-    return [_intact(report), *_declared(report)]
+    return [_intact(report), *_declared(report), *_made_from(report)]
 
 
 def _broken(report: CredentialReport) -> str:
@@ -128,6 +140,29 @@ def _declared(report: CredentialReport) -> list[str]:
         return []
     how = "made by AI" if kind == _MADE_BY_AI[0] else "made partly by AI"
     return [f"The signer declares it {how}" + (f" with {report.generator}." if report.generator else ".")]
+
+
+def _made_from(report: CredentialReport) -> list[str]:
+    """About the pictures that went in. That they fitted their credentials is the word of whoever signed this one."""
+    count = len(report.ingredients)
+    if not count:
+        return []
+    states = Counter(each.state for each in report.ingredients)
+    what = "picture" if report.ours else "file"  # other programs name models and fonts too
+    if len(states) == 1:
+        whose = _OWN[report.ingredients[0].state]
+        said = f"It was made from {count} other {what}{'s' if count > 1 else ''}, {whose}."
+    else:
+        parts = ", ".join(f"{states[state]} with {words}" for state, words in _SOME.items() if states[state])
+        said = f"It was made from {count} other {what}s: {parts}."
+    ai = any(_is_ai(each.digital_source_type) and each.state == "valid" for each in report.ingredients)
+    if ai and not _is_ai(report.digital_source_type):
+        return [said, "What it was made from is declared made by AI, at least in part."]
+    return [said]
+
+
+def _is_ai(source_type: str | None) -> bool:
+    return (source_type or "").rsplit("/", 1)[-1] in _MADE_BY_AI
 
 
 def _on_mark(mark: WatermarkReport, tested: bool) -> list[str]:

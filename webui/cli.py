@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 _ABOUT = f"{NAME}: pictures from words; every one of them checked, watermarked and signed."
-_REQUEST = ("prompt", "negative", "width", "height", "steps", "cfg", "sampler", "schedule", "seed", "count", "model")
 _EPILOG = """examples:
   python3 launch.py                                   the studio in the browser
   python3 launch.py generate "a red apple" --seed 7   one picture, no server
@@ -60,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--no-browser", action="store_true", help="do not open the browser")
 
     generate = verb("generate", "Make pictures from words, without a server.", machine=True)
-    generate.add_argument("prompt", metavar="PROMPT", help="what to draw")
+    generate.add_argument("prompt", metavar="PROMPT", nargs="?", default="", help="what to draw")
     generate.add_argument("--negative", metavar="TEXT", help="what not to draw")
     for name, kind, about in (
         ("width", int, "pixels"),
@@ -74,6 +73,29 @@ def parser() -> argparse.ArgumentParser:
         ("model", str, "a name that `models` lists"),
     ):
         generate.add_argument(f"--{name}", type=kind, metavar="N" if kind is not str else "NAME", help=about)
+    for name, kind, about in (
+        ("vae", str, "another autoencoder"),
+        ("clip-skip", int, "1 is the text encoder's last layer"),
+        ("denoise", float, "how much of the picture to start from is made anew, 0 to 1"),
+        ("resize", str, "stretch, crop, fill or latent"),
+    ):
+        generate.add_argument(f"--{name}", type=kind, metavar="N" if kind is not str else "NAME", help=about)
+    generate.add_argument("--style", action="append", dest="styles", metavar="NAME", help="a saved style; may repeat")
+    generate.add_argument("--tiling", action="store_true", default=None, help="a picture that fits to itself")
+    generate.add_argument("--init", type=Path, metavar="FILE", help="a picture to start from (img2img)")
+    generate.add_argument("--mask", type=Path, metavar="FILE", help="with --init: bright where to repaint (inpaint)")
+    generate.add_argument(
+        "--outpaint", type=int, nargs=4, metavar=("LEFT", "RIGHT", "UP", "DOWN"), help="with --init: grow the canvas"
+    )
+    generate.add_argument("--hires", type=float, metavar="SCALE", help="a second pass, so many times larger")
+    generate.add_argument("--upscale", type=float, metavar="SCALE", help="with --init: make it so many times larger")
+    generate.add_argument("--upscaler", metavar="NAME", help="with --hires or --upscale")
+    generate.add_argument(
+        "--control", nargs=3, action="append", metavar=("MODEL", "PREPROCESSOR", "FILE"), help="a guide; may repeat"
+    )
+    generate.add_argument(
+        "--request", type=Path, metavar="FILE", help="more fields of the request, as JSON (see docs/api.md)"
+    )
     generate.add_argument("--out", type=Path, metavar="DIR", help="also copy the sealed files into this folder")
 
     for made in (serve, generate):
@@ -155,7 +177,9 @@ def _work(asked: argparse.Namespace, settings: Settings) -> int:
 
     if asked.verb == "verify":
         return terminal.verify(settings, asked.files, as_json=asked.json)
-    fields = {name: getattr(asked, name) for name in _REQUEST}
+    from webui.arguments import fields_of
+
+    fields = fields_of(asked)
     return terminal.generate(settings, fields, out=asked.out, as_json=asked.json)
 
 

@@ -6,6 +6,7 @@ import logging
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -24,7 +25,7 @@ from db.history import SqlHistory
 from db.jobs import SqlJobs
 from safety.admit import Gate
 from safety.desk import DeskConfig, open_desk, open_verifier
-from webui.options import make_folders, open_catalog
+from webui.options import make_folders, open_library
 
 _LOG = logging.getLogger(__name__)
 
@@ -67,14 +68,14 @@ def open_services(settings: Settings, *, principal_source: Source, working: bool
         if working:
             _recover(journal)
         desk = _desk_config(settings)
-        catalog = open_catalog(settings)
+        library = open_library(settings)
         service = Service(
             settings,
             Stores(jobs, history, storage, journal),
-            catalog,
+            library,
             Gate(),
             open_verifier(desk, history),
-            Supervisor(_engine_config(settings, desk, catalog)),
+            Supervisor(_engine_config(settings, desk, library.catalog)),
         )
         if working:
             service.start()
@@ -119,7 +120,17 @@ def _engine_config(settings: Settings, desk: DeskConfig, catalog: Catalog) -> En
         blur_previews=settings.blur_previews,
         offline=settings.offline,
         logs=settings.data / "logs",
+        precision=settings.precision,
+        preprocessors=settings.preprocessors,
+        encoders=tuple(
+            folder for root in (settings.data / "models", *settings.model_folders) for folder in _encoders(root)
+        ),
     )
+
+
+def _encoders(root: Path) -> tuple[Path, ...]:
+    """Where vision models for IP-Adapters lie in our folder, ComfyUI's, and A1111's ControlNet extension's."""
+    return (root / "clip_vision", root / "models" / "clip_vision", root / "ControlNet" / "clip_vision")
 
 
 def _warm(settings: Settings, catalog: Catalog) -> ModelInfo | None:

@@ -21,12 +21,16 @@ from webui.messages import problem_of
 API = "/api/v1"
 UI = "/ui"
 VERIFY = f"{API}/verify"
+TAKE_PICTURES = frozenset({VERIFY, f"{API}/inputs", f"{API}/read"})
+"""Addresses that take a picture as the body."""
 BODY_LIMIT = 2 << 20
-"""Bytes of any body but a picture to verify."""
+"""Bytes of any body but a picture."""
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
-PICTURES = frozenset({"image/png", "image/jpeg", "image/webp", "application/octet-stream"})
+PICTURES = frozenset(
+    {f"image/{kind}" for kind in ("png", "jpeg", "webp", "avif", "gif", "bmp", "tiff")} | {"application/octet-stream"}
+)
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?")
 _GRADIO = re.compile(
     UI + r"/?(|config|theme\.css|favicon\.ico|(assets|static)/[\w.@/-]+"
@@ -74,7 +78,7 @@ class Gate:
         path: str = scope["path"]
         if path.startswith(UI + "/") and not _GRADIO.fullmatch(path):
             raise http_problem(404)
-        limit = self.upload_limit + (64 << 10) if path == VERIFY else BODY_LIMIT
+        limit = self.upload_limit + (64 << 10) if path in TAKE_PICTURES else BODY_LIMIT
         if scope["method"] in ("POST", "PUT", "PATCH") and path.startswith("/api/"):
             _content_type(path, headers)
         length = headers.get("content-length", "0")
@@ -123,9 +127,9 @@ def _same(origin: str, host: str) -> bool:
 
 
 def _content_type(path: str, headers: Headers) -> None:
-    """JSON only; Verify also takes a picture. A form that any web page can send must show where it comes from."""
+    """JSON only; some addresses take a picture. A form that any web page can send must show where it comes from."""
     kind = headers.get("content-type", "").split(";")[0].strip().casefold()
-    if path != VERIFY:
+    if path not in TAKE_PICTURES:
         if kind != "application/json":
             raise http_problem(415, f'Send "application/json", not "{kind[:80]}".')
         return

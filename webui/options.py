@@ -11,6 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from backend.errors import BadRequest, Problem, Unavailable
+from backend.inputs import InputStore
+from backend.library import LibraryDesk
 from backend.models.catalog import Catalog
 from backend.settings import ROOT, Settings
 
@@ -35,7 +37,14 @@ def read_settings(**given: Any) -> Settings:
 
 def open_catalog(settings: Settings) -> Catalog:
     """The models on disk: the starter, the data folder's, and the folders named in the settings."""
-    return Catalog((STARTER,), (settings.data / "models" / "checkpoints", *settings.model_folders))
+    return Catalog((STARTER,), settings.model_folders, own=settings.data / "models")
+
+
+def open_library(settings: Settings) -> LibraryDesk:
+    """What people bring along and refer to, with the catalogue of models."""
+    make_folders(settings)
+    inputs = InputStore(settings.inputs, settings.inputs_limit_mb << 20, settings.upload_limit_mpx * 1_000_000)
+    return LibraryDesk(settings, open_catalog(settings), inputs)
 
 
 def make_folders(settings: Settings) -> None:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backend.errors import BadRequest, Conflict, InvalidParameter, Problem, Refused, SignetError, UnreadableImage
+from backend.library import LibraryDesk
 from backend.requests import checked
 from backend.settings import Settings
 from backend.types import Event, Job, Record, VerifyReport
-from webui.options import open_catalog
+from webui.options import open_catalog, open_library
 from webui.output import BAD_INPUT, FAILED, OK, print_json, printable, show_problem
 
 if TYPE_CHECKING:
@@ -23,13 +24,15 @@ _STILL_GOING = frozenset({"queued", "running", "sealing"})
 
 
 def generate(settings: Settings, fields: Mapping[str, Any], *, out: Path | None, as_json: bool) -> int:
-    """Submit one request, wait for it, print where its pictures are."""
-    checked(fields, open_catalog(settings), settings)  # a typing error is told at once, not after the start
+    """Submit one request, wait for it, print where its pictures are. A Path among the fields is a picture to bring."""
+    library = open_library(settings)
+    named = _brought(fields, library, settings)
+    checked(named, library.library, settings)  # a typing error is told at once, not after the start
     _make_folder(out)
     from webui.compose import open_services
 
     with open_services(settings, principal_source="cli") as services:
-        job = services.service.submit(fields, services.principal)
+        job = services.service.submit(named, services.principal)
         job = _wait(services, job)
         images = [_image(services, record) for record in services.service.of_job(job.id)]
     problem = None if job.state == "done" else _problem(job)
@@ -40,6 +43,17 @@ def generate(settings: Settings, fields: Mapping[str, Any], *, out: Path | None,
     except SignetError as error:
         problem = problem or error.problem
     return _tell(job, images, problem, as_json=as_json)
+
+
+def _brought(value: Any, library: LibraryDesk, settings: Settings) -> Any:
+    """The same fields with every file taken in and named by its id."""
+    if isinstance(value, Path):
+        return library.put(_read(value, settings.upload_limit_mb)).id
+    if isinstance(value, Mapping):
+        return {name: _brought(item, library, settings) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_brought(item, library, settings) for item in value]
+    return value
 
 
 def _tell(job: Job, images: Sequence[Mapping[str, Any]], problem: Problem | None, *, as_json: bool) -> int:

@@ -1,4 +1,4 @@
-"""The engine's loop: one denoiser forward per tick for a batch of rows from any requests.
+"""The engine's loop: one denoiser forward per tick for a batch of passes from any pictures.
 
 Single-threaded on purpose: the loop alone touches models and pictures. Inspection and sealing run in a small pool and
 report back through the loop's own inbox.
@@ -19,18 +19,36 @@ from pathlib import Path
 import torch
 
 from backend import images
-from backend.engine import batcher, facts, rows
-from backend.engine.conditioning import TextEncoder, overflow
-from backend.engine.families import sd
+from backend.engine import batcher, facts, ladder, picture, scripts
+from backend.engine.conditioning import Conditioner
+from backend.engine.forward import Forward
+from backend.engine.painter import Painter, Tools
+from backend.engine.picture import Picture
 from backend.engine.preview import LatentToRgb, blurred, preview_map
-from backend.engine.rows import Picture
-from backend.errors import Broken, OutOfMemory, Problem, SignetError
+from backend.engine.resources import Resources
+from backend.engine.solo import Solos, loader
+from backend.engine.stage import Stage
+from backend.errors import Broken, Problem, SignetError
 from backend.models.hashes import model_sha256
 from backend.models.loader import LoadedModel, free_memory
 from backend.models.memory import ModelMemory
 from backend.ports import SafetyDesk
-from backend.types import Bucket, RawImage, SealedImage
-from backend.wire import Cancel, Ended, FromEngine, Loaded, Preview, Progress, Sealed, Stop, ToEngine, Work
+from backend.requests import BATCHED
+from backend.types import Bucket, ModelInfo, Pixels, RawImage, SealedImage
+from backend.wire import (
+    Cancel,
+    Ended,
+    Frame,
+    FromEngine,
+    Loaded,
+    Preview,
+    Progress,
+    Sealed,
+    Stop,
+    ToEngine,
+    Unload,
+    Work,
+)
 
 _LOG = logging.getLogger(__name__)
 _SMALL_MODEL = 1 << 30
@@ -46,18 +64,14 @@ class _Outcome:
 
 @dataclass(slots=True)
 class _Open:
-    """A job the engine is working on. `waiting` are pictures not yet sealed, `done` counts steps over all of them."""
+    """A job the engine is working on: `waiting` pictures are not sealed, `done` of `total` steps are over in all."""
 
     work: Work
     started: float
     waiting: int
+    total: int
     done: int = 0
     last_preview: float = field(default=0.0)
-
-    @property
-    def total(self) -> int:
-        """Steps of all pictures together."""
-        return self.work.request.steps * len(self.work.indexes)
 
 
 class Engine:
@@ -72,6 +86,11 @@ class Engine:
         previews: float = 8.0,
         blur_previews: bool = False,
         sealers: int = 2,
+        device: torch.device | None = None,
+        dtype: torch.dtype = torch.float32,
+        encoders: tuple[Path, ...] = (),
+        precision: str = "auto",
+        preprocessors: Path | None = None,
     ) -> None:
         self.inbox: queue.SimpleQueue[ToEngine | _Outcome] = queue.SimpleQueue()
         self._memory = memory
@@ -80,12 +99,24 @@ class Engine:
         self._preview_gap = 1 / previews
         self._blur = blur_previews
         self._pool = ThreadPoolExecutor(sealers, thread_name_prefix="seal")
-        self._texts = TextEncoder()
+        self._forward = Forward()
+        self._conditioner = Conditioner()
+        self._resources = Resources(encoders)
+        self._device, self._dtype = device or torch.device("cpu"), dtype
         self._maps: dict[str, LatentToRgb] = {}
         self._hashes: dict[str, Future[str]] = {}
         self._open: dict[str, _Open] = {}
         self._pictures: dict[int, Picture] = {}
+        self._tools = Tools(
+            self._model, self._conditioner, self._resources, self._device, self._dtype, preprocessors
+        )
+        self._solos = Solos(
+            memory,
+            loader(self._device, self._dtype, precision),
+            lambda work, index: Painter(work, index, self._tools),
+        )
         self._count = 0
+        self._now = ""
 
     def run(self) -> None:
         """Until Stop arrives."""
@@ -93,6 +124,7 @@ class Engine:
             while self._receive():
                 self.tick()
         finally:
+            self._solos.close()
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _receive(self) -> bool:
@@ -100,7 +132,7 @@ class Engine:
         fresh: list[Work] = []
         while True:
             try:
-                message = self.inbox.get(block=not (self._pictures or fresh))
+                message = self.inbox.get(block=not (self._pictures or self._solos or fresh))
             except queue.Empty:
                 break
             match message:
@@ -111,6 +143,8 @@ class Engine:
                         fresh = [work for work in fresh if work.job_id != job_id]
                         self._send(Ended(job_id, cancelled=True))
                     self._end(job_id, cancelled=True)
+                case Unload(model_id):
+                    self._unload(model_id)
                 case _Outcome(job_id, result):
                     self._sealed(job_id, result)
                 case Stop():
@@ -124,99 +158,183 @@ class Engine:
 
     def _begin(self, work: Work, together: Sequence[Work]) -> None:
         job_id, request = work.job_id, work.request
-        self._open[job_id] = _Open(work, time.perf_counter(), len(work.indexes))
-        model = self._model(work)
-        self._send(Progress(job_id, "encoding", message=_cut_words(model, work)))
-        positive = self._texts.encode(model, request.prompt)
-        texts = (positive,) if request.cfg <= 1 else (self._texts.encode(model, request.negative), positive)
-        key = rows.key_of(model, request, texts)
+        total = scripts.total_steps(request, work.model.factor) * len(work.indexes)
+        self._open[job_id] = _Open(work, time.perf_counter(), len(work.indexes), total)
+        self._now = job_id
+        if work.model.family not in BATCHED and request.mode == "txt2img":
+            self._solos.add(work)
+            return
         waiting = sum(_rows(other) for other in together if _alike(other, work))
         for index in work.indexes:
-            bucket = request.bucket or batcher.join_bucket(len(texts), waiting, self._live(key))
-            self._count += 1
-            self._pictures[self._count] = rows.begin(
-                self._count, work, index, model, bucket, texts, time.perf_counter()
-            )
+            if job_id in self._open:
+                self._begin_picture(Painter(work, index, self._tools), waiting)
         if not work.indexes:
             self._end(job_id)
+
+    def _begin_picture(self, painter: Painter, waiting: int) -> None:
+        started = time.perf_counter()
+        self._send(Progress(painter.work.job_id, "encoding"))
+        script = scripts.script(painter)
+        stage = picture.after(script, None)
+        if not isinstance(stage, Stage):
+            self._finished(painter, stage, 1, started)
+            return
+        bucket = painter.request.bucket or batcher.join_bucket(stage.size, waiting, self._live(stage.key))
+        self._count += 1
+        self._pictures[self._count] = Picture(self._count, painter, script, stage, bucket, started)
 
     def _live(self, key: Hashable) -> dict[Bucket, int]:
         """Rows under way per bucket among pictures that could share a forward with `key`."""
         live: dict[Bucket, int] = {}
-        for picture in self._pictures.values():
-            if picture.key == key:
-                live[picture.bucket] = live.get(picture.bucket, 0) + len(picture.texts)
+        for one in self._pictures.values():
+            if one.key == key:
+                live[one.bucket] = live.get(one.bucket, 0) + one.stage.size
         return live
 
-    def _model(self, work: Work) -> LoadedModel:
-        info = work.model
+    def _model(self, info: ModelInfo) -> LoadedModel:
         known = self._memory.has(info)
         if not known:
-            self._send(Progress(work.job_id, "loading", message=f"loading {info.title}"))
-        model = self._memory.get(info, {picture.model.info.id for picture in self._pictures.values()})
+            self._send(Progress(self._now, "loading", message=f"loading {info.title}"))
+        model = self._memory.get(info, self._leased())
         if not known:
-            self._texts.forget()
+            self._forget()
             self._send(Loaded(self._memory.loaded))
         if not known or info.id not in self._maps:
             self._maps[info.id] = preview_map(model)
             self._hashes[info.id] = self._pool.submit(model_sha256, Path(info.path))
         return model
 
+    def _leased(self) -> set[str]:
+        """Models that pictures under way still need."""
+        return {voice.model.info.id for one in self._pictures.values() for voice in one.stage.voices}
+
+    def _forget(self) -> None:
+        """What was derived from models that may be gone: their successors may be given the same identity."""
+        self._conditioner.forget()
+        self._forward.forget()
+        if not self._pictures:
+            self._resources.forget()
+
+    def _unload(self, model_id: str) -> None:
+        if model_id in self._leased():
+            return  # somebody's picture needs it; it goes when memory does
+        self._memory.unload(model_id)
+        self._forget()
+        _empty_cache()
+        self._send(Loaded(self._memory.loaded))
+
     def tick(self) -> None:
         """One denoiser forward for the most urgent batch; finished pictures are decoded and sent to the sealers."""
+        self._tick_solo()
         batch = [self._pictures[one.id] for one in batcher.next_batch([p.candidate() for p in self._pictures.values()])]
         if not batch:
             return
-        chosen = {picture.id for picture in batch}
-        for picture in self._pictures.values():
-            picture.waited += picture.id not in chosen
-        self._guard([picture.work.job_id for picture in batch], partial(self._step, batch))
-        for picture in batch:
-            if picture.id in self._pictures and not picture.stepper.left:
-                self._guard([picture.work.job_id], partial(self._finish, picture))
+        chosen = {one.id for one in batch}
+        for one in self._pictures.values():
+            one.waited = 0 if one.id in chosen else one.waited + 1
+        self._guard([one.work.job_id for one in batch], partial(self._step, batch))
+        for one in batch:
+            if one.id in self._pictures and not one.stage.stepper.left:
+                self._guard([one.work.job_id], partial(self._next_pass, one))
 
     def _step(self, batch: Sequence[Picture]) -> None:
+        try:
+            predictions = self._forward([one.stage for one in batch], batch[0].bucket)
+        except torch.OutOfMemoryError:
+            predictions = ()
+        if not predictions:
+            self._relieve(batch)
+            return
         with torch.inference_mode():
-            inputs = [row for picture in batch for row in picture.inputs()]
-            times = [picture.stepper.timestep for picture in batch for _ in picture.texts]
-            texts = [text for picture in batch for text in picture.texts]
-            outputs = sd.denoise(batch[0].model, inputs, times, texts, batch[0].bucket)
-            end = 0
-            for picture in batch:
-                begin, end = end, end + len(picture.texts)
-                prediction = picture.guide(outputs[begin:end])
-                self._report(picture, prediction)
-                picture.advance(prediction)
+            for one, prediction in zip(batch, predictions, strict=True):
+                step = one.stage.stepper.step
+                estimate = one.stage.advance(prediction)
+                if one.stage.stepper.step != step:
+                    self._report(one, estimate, step + 1)
 
-    def _report(self, picture: Picture, prediction: torch.Tensor) -> None:
-        job = self._open[picture.work.job_id]
+    def _relieve(self, batch: Sequence[Picture]) -> None:
+        """Nothing has moved yet: take the mildest measure and try again at the next tick, or fail with the figures."""
+        rows = max(one.stage.size for one in batch)
+        pinned = any(one.painter.request.bucket for one in batch)
+        idle = len(set(self._memory.loaded) - self._leased())
+        state = ladder.State("denoise", bucket=rows if pinned else batch[0].bucket, rows=rows, idle=idle)
+        measure = ladder.next_measure(state)
+        if measure is None:
+            raise ladder.failure(state, "this picture", free_memory())
+        for one in batch:
+            one.painter.measures.append(measure)
+            if measure == "halve the bucket":
+                one.bucket = batcher.choose_bucket(max(rows, one.bucket // 2))
+        if measure == "unload idle models":
+            self._memory.drop_all(self._leased())
+            self._send(Loaded(self._memory.loaded))
+        _empty_cache()
+
+    def _report(self, one: Picture, estimate: torch.Tensor, step: int) -> None:
+        job = self._open[one.work.job_id]
         job.done += 1
         now = time.perf_counter()
         eta = (now - job.started) / job.done * max(job.total - job.done, 0)
-        self._send(Progress(picture.work.job_id, "step", job.done, job.total, eta))
-        if now - job.last_preview >= self._preview_gap:
-            job.last_preview = now
-            latent = picture.stepper.estimate(prediction, picture.inputs()[0])
-            pixels = self._maps[picture.model.info.id](latent)
+        self._send(Progress(one.work.job_id, "step", job.done, job.total, eta))
+        wanted = step in one.painter.request.film
+        if wanted or now - job.last_preview >= self._preview_gap:
+            pixels = self._maps[one.stage.model.info.id](estimate)
             jpeg = images.encode_preview(blurred(pixels) if self._blur else pixels)
-            self._send(Preview(picture.work.job_id, jpeg))
+            job.last_preview = now
+            self._send(Preview(one.work.job_id, jpeg))
+            if wanted:
+                self._send(Frame(one.work.job_id, one.painter.index, step, jpeg))
 
-    def _finish(self, picture: Picture) -> None:
-        del self._pictures[picture.id]
-        job_id = picture.work.job_id
-        job = self._open[job_id]
-        self._send(Progress(job_id, "decoding", job.done, job.total))
-        with torch.inference_mode():
-            pixels = sd.decode(picture.model, picture.sample)
-        seconds = time.perf_counter() - picture.started
-        raw = facts.raw_image(picture, pixels, self._hash(picture.model), seconds)
-        self._send(Progress(job_id, "sealing", job.done, job.total))
-        self._pool.submit(lambda: self.inbox.put(_Outcome(job_id, self._seal(raw))))
+    def _next_pass(self, one: Picture) -> None:
+        """The script goes on with the finished latent: to another pass, or to the sealers."""
+        job = self._open[one.work.job_id]
+        self._send(Progress(one.work.job_id, "decoding", job.done, job.total))
+        self._now = one.work.job_id
+        following = picture.after(one.script, one.stage.stepper.sample)
+        if isinstance(following, Stage):
+            one.stage = following
+            return
+        del self._pictures[one.id]
+        self._finished(one.painter, following, one.bucket, one.started)
 
-    def _hash(self, model: LoadedModel) -> str | None:
+    def _finished(self, painter: Painter, pixels: Pixels, bucket: Bucket, started: float) -> None:
+        seconds = time.perf_counter() - started
+        sha256 = self._hash(painter.work.model)
+        self._seal_soon(facts.raw_image(painter, pixels, bucket, sha256, seconds, self._tools))
+
+    def _seal_soon(self, raw: RawImage) -> None:
+        job = self._open[raw.job_id]
+        self._send(Progress(raw.job_id, "sealing", job.done, job.total))
+        self._pool.submit(lambda: self.inbox.put(_Outcome(raw.job_id, self._seal(raw))))
+
+    def _hash(self, info: ModelInfo) -> str | None:
         """Of the model's files, computed beside the first picture, which waits for it only if the model is small."""
-        future = self._hashes[model.info.id]
-        return future.result() if future.done() or model.info.size < _SMALL_MODEL else None
+        future = self._hashes.get(info.id)
+        if future is None:
+            return info.sha256
+        return future.result() if future.done() or info.size < _SMALL_MODEL else info.sha256
+
+    def _tick_solo(self) -> None:
+        """A model with a pipeline of its own takes one step, between the ticks of the batched ones."""
+        work = self._solos.current
+        if work is None:
+            return
+        self._guard([work.job_id], partial(self._step_solo, work))
+
+    def _step_solo(self, work: Work) -> None:
+        job = self._open[work.job_id]
+        if not self._solos.loaded:
+            self._send(Progress(work.job_id, "loading", message=f"loading {work.model.title}"))
+        told = self._solos.tick()
+        if told.step > job.done:
+            job.done = told.step
+            self._send(Progress(work.job_id, "step", told.step, job.total))
+        if told.preview is not None:
+            pixels = blurred(told.preview) if self._blur else told.preview
+            self._send(Preview(work.job_id, images.encode_preview(pixels)))
+        if told.painter is not None and told.pixels is not None:
+            self._send(Loaded(self._memory.loaded))
+            self._seal_soon(facts.raw_image(told.painter, told.pixels, 1, work.model.sha256, told.seconds, self._tools))
 
     def _seal(self, raw: RawImage) -> SealedImage | SignetError:
         """In the pool. Whatever goes wrong, the picture does not get out."""
@@ -242,7 +360,8 @@ class Engine:
     def _end(self, job_id: str, *, problem: Problem | None = None, cancelled: bool = False) -> None:
         """Drop what is left of a job and say so; harmless for jobs that are not here."""
         known = self._open.pop(job_id, None)
-        self._pictures = {ident: p for ident, p in self._pictures.items() if p.work.job_id != job_id}
+        self._pictures = {ident: one for ident, one in self._pictures.items() if one.work.job_id != job_id}
+        self._solos.drop(job_id)
         if known:
             self._send(Ended(job_id, problem, cancelled))
 
@@ -254,18 +373,22 @@ class Engine:
         except SignetError as error:
             problem = error.problem
         except torch.OutOfMemoryError:
-            problem = _out_of_memory().problem
+            problem = ladder.failure(ladder.State("load"), "this picture", free_memory()).problem
         except Exception:  # noqa: BLE001 - the engine's edge: logged, reported, and the loop goes on
             problem = _broken().problem
         # Cleaned up outside the except blocks: a live traceback would hold the tensors.
         for job_id in dict.fromkeys(job_ids):
             self._end(job_id, problem=problem)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        _empty_cache()
+
+
+def _empty_cache() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _rows(work: Work) -> int:
-    return rows.rows_of(work.request) * len(work.indexes)
+    return picture.rows_of(work.request) * len(work.indexes)
 
 
 def _alike(one: Work, other: Work) -> bool:
@@ -274,16 +397,7 @@ def _alike(one: Work, other: Work) -> bool:
     return same_size and one.model.id == other.model.id and one.request.bucket is None
 
 
-def _cut_words(model: LoadedModel, work: Work) -> str:
-    cut = overflow(model, work.request.prompt)
-    return f"the last {cut} tokens of the prompt do not fit this model and are ignored" if cut else ""
-
-
 def _broken() -> Broken:
     trace = uuid.uuid4().hex[:8]
     _LOG.exception("trace %s", trace)
     return Broken(trace)
-
-
-def _out_of_memory() -> OutOfMemory:
-    return OutOfMemory("this picture", free_memory(), "Make the picture smaller or ask for fewer at once.")

@@ -21,6 +21,7 @@ from backend.engine.facts import describe
 from backend.engine.loop import Engine
 from backend.errors import SignetError
 from backend.models.loader import load
+from backend.models.loader.precision import dtype_for
 from backend.models.memory import ModelMemory
 from backend.wire import Crashed, EngineConfig, FromEngine, Loaded, Ready, Stop
 
@@ -53,7 +54,8 @@ def _build(config: EngineConfig, send: Callable[[FromEngine], None]) -> Engine:
     if config.threads:
         torch.set_num_threads(config.threads)
     device = pick_device(config.device)
-    memory = ModelMemory(partial(load, device=device, dtype=pick_dtype(device)), config.memory)
+    dtype = dtype_for(device, config.precision)
+    memory = ModelMemory(partial(load, device=device, dtype=dtype, precision=config.precision), config.memory)
     desk = config.open_desk()
     if config.warm:
         try:
@@ -62,7 +64,18 @@ def _build(config: EngineConfig, send: Callable[[FromEngine], None]) -> Engine:
             _LOG.warning("the default model could not be loaded: %s", error)
     send(Loaded(memory.loaded))
     send(Ready(describe(device)))
-    return Engine(memory, desk, send, previews=config.previews_per_second, blur_previews=config.blur_previews)
+    return Engine(
+        memory,
+        desk,
+        send,
+        previews=config.previews_per_second,
+        blur_previews=config.blur_previews,
+        device=device,
+        dtype=dtype,
+        encoders=config.encoders,
+        precision=config.precision,
+        preprocessors=config.preprocessors,
+    )
 
 
 def pick_device(wanted: str) -> torch.device:
@@ -72,11 +85,6 @@ def pick_device(wanted: str) -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def pick_dtype(device: torch.device) -> torch.dtype:
-    """Half precision where it is fast and usual; float32 on the CPU, where small models are no slower in it."""
-    return torch.float32 if device.type == "cpu" else torch.float16
 
 
 def _sender(connection: Connection) -> Callable[[FromEngine], None]:

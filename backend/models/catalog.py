@@ -2,151 +2,295 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from backend.errors import SignetError, UnknownModel, UnreadableModel
-from backend.models import formats
-from backend.types import ModelInfo
+from backend.errors import Conflict, SignetError, UnknownModel, UnreadableModel
+from backend.models import cards as card_tools
+from backend.models import lookup
+from backend.models.cards import Sort
+from backend.models.describe import Look, config_folder, describe
+from backend.models.fit import fits
+from backend.models.folders import KINDS_IN, Folders, Place, may_hold, state
+from backend.models.hashes import Hasher, Hashes
+from backend.models.roots import OWN_FOLDERS
+from backend.models.sidecars import Notes, save_notes
+from backend.types import ModelCard, ModelInfo, ModelKind
 
-_NATIVE = {"sd1": 512, "sd2": 512}
-_CONFIGS = Path(__file__).parent / "configs"
+__all__ = ["Catalog", "config_folder"]
+
+FRESH_S = 2.0
+"""Files are asked for their dates again after so long, or as soon as a directory has changed."""
+_WORDS: Mapping[ModelKind, str] = {
+    "checkpoint": "model", "lora": "LoRA", "vae": "VAE", "controlnet": "ControlNet", "t2i-adapter": "T2I-Adapter",
+    "ip-adapter": "IP-Adapter", "embedding": "embedding", "upscaler": "upscaler", "preprocessor": "preprocessor",
+}  # fmt: skip
+
+State = tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
-class Listing:
-    """One scan: usable models by id, and the error of each that is not."""
+class _Entry:
+    """A place under the name that is its own. `state` is None if it cannot be read."""
 
-    models: Mapping[str, ModelInfo]
-    refused: Mapping[str, SignetError]
+    place: Place
+    ident: str
+    state: State
+
+
+_Found = tuple[_Entry, ModelInfo, Look]
 
 
 class Catalog:
-    """Models in `bundled` (single model folders) and below `folders` (searched one level deep).
+    """Models in `bundled` (single model folders), in our own folder `own`, and in the `folders` that users name.
 
-    `find` and `all` look at the disk anew, so that a model dropped into a folder is there at once; a file that has not
-    changed is not read twice.
+    Thread-safe. A model dropped into a folder is there at once; a header is read when somebody asks for models of
+    a kind that may lie there, and only once as long as the file does not change.
     """
 
-    def __init__(self, bundled: tuple[Path, ...], folders: tuple[Path, ...]) -> None:
-        self._bundled = bundled
-        self._folders = folders
-        self._seen: dict[tuple[Path, int, int], ModelInfo | SignetError] = {}
+    def __init__(
+        self,
+        bundled: tuple[Path, ...],
+        folders: tuple[Path, ...],
+        *,
+        own: Path | None = None,
+        hasher: Hasher | None = None,
+    ) -> None:
+        self._folders = Folders(bundled, (*([own] if own else []), *folders))
+        self._hasher = hasher or Hasher()
+        self._lock = threading.RLock()
+        self._places: tuple[Place, ...] = ()
+        self._entries: tuple[_Entry, ...] = ()
+        self._looks: dict[tuple[Path, str, State], Look] = {}
+        self._scanned = -FRESH_S
+        self._version = 0
+        self._lists: dict[tuple[ModelKind | None, int, int], tuple[_Found, ...]] = {}
 
-    def all(self) -> tuple[ModelInfo, ...]:
-        return tuple(self._scan().models.values())
+    # ---- what is there
+
+    def all(self, kind: ModelKind | None = "checkpoint") -> tuple[ModelInfo, ...]:
+        """The usable models of a kind, or of every kind (None)."""
+        return tuple(info for _, info, _ in self._list(kind))
 
     def refused(self) -> Mapping[str, SignetError]:
-        """File or folder name -> why it cannot be used."""
-        return self._scan().refused
-
-    def find(self, name: str) -> ModelInfo:
-        """By id or title, in any case. Raises UnknownModel (with near names) or the reason why it cannot be used."""
-        listing = self._scan()
-        wanted = name.strip().casefold()
-        for info in listing.models.values():
-            if wanted in (info.id.casefold(), info.title.casefold()):
-                return info
-        for ident, error in listing.refused.items():
-            if wanted in (ident.casefold(), Path(ident).stem.casefold()):
-                raise error
-        raise UnknownModel(name, tuple(listing.models))
-
-    def _scan(self) -> Listing:
-        models: dict[str, ModelInfo] = {}
+        """File or folder name -> why it cannot be used, of every kind."""
         refused: dict[str, SignetError] = {}
-        for path in self._paths():
-            found = self._look(path)
-            if isinstance(found, SignetError):
-                refused.setdefault(path.name, found)
-            else:
-                models.setdefault(found.id, found)
-        return Listing(models, refused)
+        for entry, error in self._errors(self._scan()):
+            name, label = entry.place.path.name, entry.place.folder or entry.place.root.name
+            refused.setdefault(f"{label}/{name}" if name in refused else name, error)
+        return refused
 
-    def _paths(self) -> Iterator[Path]:
-        yield from (path for path in self._bundled if path.is_dir())
-        for folder in self._folders:
-            if not folder.is_dir():
-                continue
-            for path in sorted(folder.iterdir()):
-                if path.is_dir():
-                    # A folder beside X.safetensors called X is that file's configuration, not a model of its own.
-                    is_model = (path / "model_index.json").is_file() and not _weights_beside(path).is_file()
-                else:
-                    is_model = path.suffix.lower() in (".safetensors", *formats.PICKLE_SUFFIXES)
-                if is_model:
-                    yield path
+    def everything(self) -> Iterator[ModelInfo]:
+        """The models of every kind, one by one as their headers are read: for work in the background."""
+        for entry in self._scan():
+            found = self._look(entry).found
+            if isinstance(found, ModelInfo):
+                yield found
 
-    def _look(self, path: Path) -> ModelInfo | SignetError:
-        try:
-            size, modified = _state(path)
-        except OSError:  # a dangling link, or a file that is just being removed
-            return UnreadableModel(path.name, "The file cannot be opened.", "Copy it again.")
-        key = (path, size, modified)
-        if key not in self._seen:
-            found = _describe(path)
-            self._seen[key] = found if isinstance(found, SignetError) else replace(found, modified_ns=modified)
-        return self._seen[key]
+    def version(self) -> int:
+        """Grows when models, their sidecars or their hashes change: cheap, to be asked every few seconds."""
+        self._scan()
+        return self._version + self._hasher.generation
+
+    def find(self, name: str, kind: ModelKind | tuple[ModelKind, ...] = "checkpoint") -> ModelInfo:
+        """By id, title, file name, name without suffix, hash, the name its maker gave it, or a piece of its name that
+        no other has; in any case of letters. Several kinds are one list, in which the first matters in messages only.
+
+        Raises UnknownModel (with near names) or why it cannot be used.
+        """
+        return self._found(name, kind if isinstance(kind, tuple) else (kind,))[1]
+
+    def fits(self, addition: ModelInfo, model: ModelInfo) -> str:
+        """ "" if the addition can be used with the model, else the reason as a clause."""
+        return fits(addition, model)
+
+    # ---- cards
+
+    def card(self, name: str, kind: ModelKind = "checkpoint") -> ModelCard:
+        """Everything that can be said about a model. Raises as `find`."""
+        entry, info, look = self._found(name, (kind,))
+        return card_tools.card(entry.place, info, look.spec)
+
+    def cards(
+        self, kind: ModelKind, text: str = "", folder: str | None = None, sort: Sort = "name"
+    ) -> tuple[ModelCard, ...]:
+        """Cards whose texts hold every word of `text`, of one sub-folder (and those below) or of all."""
+        found = (card_tools.card(entry.place, info, look.spec) for entry, info, look in self._list(kind))
+        return card_tools.chosen(found, text, folder, sort)
+
+    def save_notes(self, name: str, kind: ModelKind, notes: Notes) -> ModelCard:
+        """Write the user's notes beside a model, as A1111 does.
+
+        Raises as `find`, and Conflict, StorageFull or Unavailable.
+        """
+        entry, info, look = self._found(name, (kind,))
+        place = entry.place
+        if place.bundled:
+            raise Conflict("This model is a part of Signet.", "Make a copy of it under data/models to add notes.")
+        target = place.path.with_name(f"{place.stem}.json")
+        if place.root == place.path or not self._folders.allowed(target.parent):
+            raise Conflict("Notes are written only inside the folders named in the settings.")
+        save_notes(target, notes)
+        beside = place.beside | {target.name}
+        return card_tools.card(replace(place, beside=beside), info, look.spec)
+
+    def preview(self, name: str, kind: ModelKind) -> Path | None:
+        """The picture beside a model; a stranger's file, to be looked at before it is sent."""
+        entry, _, _ = self._found(name, (kind,))
+        return card_tools.preview(entry.place)
+
+    def hashes(self, info: ModelInfo) -> Hashes | None:
+        return self._hasher.known(info)
+
+    # ---- looking
+
+    def _found(self, name: str, kinds: tuple[ModelKind, ...]) -> _Found:
+        wanted = name.strip().casefold().replace("\\", "/")
+        for again in (False, True):  # the second time every file is asked for its date
+            entries = [entry for entry in self._scan(force=again) if _may_hold(entry, kinds)]
+            found, error = self._called(entries, wanted, kinds)
+            found = found or (None if error and again else self._by_other_names(wanted, kinds))
+            if found and (again or state(found[0].place, self._folders) == found[0].state):
+                return found
+        if error:
+            raise error
+        infos = [info for _, info, _ in self._lists_of(kinds)]
+        pieces = lookup.by_piece(wanted, infos)
+        near = tuple(info.id for info in pieces[: lookup.MOST_NAMES]) or lookup.near(name, [info.id for info in infos])
+        raise UnknownModel(name, near, _WORDS[kinds[0]], folder=OWN_FOLDERS[kinds[0]])
+
+    def _called(
+        self, entries: Sequence[_Entry], wanted: str, kinds: tuple[ModelKind, ...]
+    ) -> tuple[_Found | None, SignetError | None]:
+        """By the names of files, which reads the headers of none but those that are called so."""
+        plain, digest = lookup.without_hash(wanted)
+        error: SignetError | None = None
+        for called in dict.fromkeys((wanted, plain)):
+            for entry in entries:
+                if called in _names(entry):
+                    look = self._look(entry)
+                    if isinstance(look.found, SignetError):
+                        error = error or (look.found if look.news else None)
+                    elif look.found.kind in kinds and (not digest or called == wanted or self._has(look.found, digest)):
+                        return (entry, self._hashed(look.found), look), None
+        return None, error
+
+    def _by_other_names(self, wanted: str, kinds: tuple[ModelKind, ...]) -> _Found | None:
+        plain, digest = lookup.without_hash(wanted)
+        listing = self._lists_of(kinds)
+        infos = [info for _, info, _ in listing]
+        match: ModelInfo | None = lookup.by_hash(digest or wanted, infos)
+        match = match or next((info for info in infos if info.title.casefold() in (wanted, plain)), None)
+        match = match or next(
+            (info for _, info, look in listing if look.spec.alias.casefold() in (wanted, plain) and look.spec.alias),
+            None,
+        )
+        match = match or next((info for info in infos if digest and plain in lookup.names_of(info)), None)
+        pieces: Sequence[ModelInfo] = () if match else lookup.by_piece(plain, infos)
+        match = match or (pieces[0] if len(pieces) == 1 else None)
+        return next((found for found in listing if found[1] is match), None)
+
+    def _lists_of(self, kinds: tuple[ModelKind, ...]) -> tuple[_Found, ...]:
+        return tuple(found for kind in kinds for found in self._list(kind))
+
+    def _has(self, info: ModelInfo, digest: str) -> bool:
+        known = self._hasher.known(info)
+        return known is not None and known.sha256.startswith(digest)
+
+    def _list(self, kind: ModelKind | None) -> tuple[_Found, ...]:
+        with self._lock:
+            entries, version, learnt = self._scan(), self._version, self._hasher.generation
+        known = self._lists.get((kind, version, learnt))
+        if known is None:
+            known = tuple(self._usable(entries, kind))
+            with self._lock:
+                kept = {key: value for key, value in self._lists.items() if key[1:] == (version, learnt)}
+                self._lists = {**kept, (kind, version, learnt): known}
+        return known
+
+    def _usable(self, entries: Iterable[_Entry], kind: ModelKind | None) -> Iterator[_Found]:
+        for entry in entries:
+            if kind is None or may_hold(entry.place, kind):
+                look = self._look(entry)
+                if isinstance(look.found, ModelInfo) and kind in (None, look.found.kind):
+                    yield entry, self._hashed(look.found), look
+
+    def _errors(self, entries: Iterable[_Entry]) -> Iterator[tuple[_Entry, SignetError]]:
+        for entry in entries:
+            look = self._look(entry)
+            if isinstance(look.found, SignetError) and look.news:
+                yield entry, look.found
+
+    def _hashed(self, info: ModelInfo) -> ModelInfo:
+        known = self._hasher.known(info)
+        return replace(info, sha256=known.sha256, autov3=info.autov3 or known.autov3) if known else info
+
+    def _look(self, entry: _Entry) -> Look:
+        key = (entry.place.path, entry.ident, entry.state)
+        with self._lock:  # for one file only: nobody waits for the reading of ten thousand
+            if key not in self._looks:
+                self._looks[key] = _described(entry)
+            return self._looks[key]
+
+    def _scan(self, *, force: bool = False) -> tuple[_Entry, ...]:
+        with self._lock:
+            now = time.monotonic()
+            if not force and now - self._scanned < FRESH_S and not self._folders.changed():
+                return self._entries
+            places = self._folders.places()
+            states = [state(place, self._folders) for place in places]
+            if places is not self._places or states != [entry.state for entry in self._entries]:
+                self._places, self._version = places, self._version + 1
+                self._entries = tuple(map(_Entry, places, _idents(places), states))
+                known = {(entry.place.path, entry.ident, entry.state) for entry in self._entries}
+                self._looks = {key: look for key, look in self._looks.items() if key in known}
+            self._scanned = now
+            return self._entries
 
 
-def _state(path: Path) -> tuple[int, int]:
-    """Bytes of a model's files and the newest of their times (ns): another state means another model."""
-    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
-    stats = [file.stat() for file in files]
-    return sum(stat.st_size for stat in stats), max((stat.st_mtime_ns for stat in stats), default=0)
+def _may_hold(entry: _Entry, kinds: tuple[ModelKind, ...]) -> bool:
+    return any(may_hold(entry.place, kind) for kind in kinds)
 
 
-def config_folder(path: Path, family: str) -> Path:
-    """The diffusers configuration for a single file: a folder of the same name beside it, or ours for the family."""
-    beside = path.with_suffix("")
-    return beside if (beside / "model_index.json").is_file() else _CONFIGS / family
+def _names(entry: _Entry) -> tuple[str, ...]:
+    """Names of a file, as A1111 also with the sub-folder."""
+    place = entry.place
+    names = (entry.ident, place.path.name, place.stem)
+    within = (f"{place.folder}/{place.path.name}", f"{place.folder}/{place.stem}") if place.folder else ()
+    return tuple(name.casefold() for name in (*names, *within))
 
 
-def _weights_beside(folder: Path) -> Path:
-    """The single file whose configuration `folder` would be. Not `with_suffix`: names like "v1.5" have dots."""
-    return folder.with_name(folder.name + ".safetensors")
+def _described(entry: _Entry) -> Look:
+    place, name = entry.place, entry.place.path.name
+    if place.outside or (entry.state is None and place.is_folder):
+        detail = "It is, or holds, a link that leads out of the folders named in the settings."
+        return Look(UnreadableModel(name, detail, "Name the folder it leads to in the setting model_folders."))
+    if entry.state is None:  # a dangling link, or a file that is just being removed
+        return Look(UnreadableModel(name, "The file cannot be opened.", "Copy it again."), news=not place.quiet)
+    return describe(place, entry.ident, entry.state)
 
 
-def _describe(path: Path) -> ModelInfo | SignetError:
-    try:
-        return _describe_folder(path) if path.is_dir() else _describe_file(path)
-    except SignetError as error:
-        return error
-    except (OSError, ArithmeticError, TypeError, ValueError) as error:  # values of other kinds than they should be
-        return UnreadableModel(path.name, f"Its configuration is damaged ({str(error)[:80]}).", "Copy it again.")
+def _idents(places: Iterable[Place]) -> Iterator[str]:
+    """The name of each place, made unique among those of its kind by its folder; all that controls is one kind here.
 
-
-def _describe_folder(folder: Path) -> ModelInfo:
-    formats.check_folder(folder)
-    signet = formats.read_json(folder / "signet.json") if (folder / "signet.json").is_file() else {}
-    weights = sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
-    wide = formats.read_json(folder / "unet" / "config.json").get("cross_attention_dim") == 1024
-    return _info(folder.name, folder, folder, "sd2" if wide else "sd1", "diffusers", weights, signet)
-
-
-def _describe_file(path: Path) -> ModelInfo:
-    family = formats.single_file_family(path)
-    return _info(path.stem, path, config_folder(path, family), family, "single-file", path.stat().st_size, {})
-
-
-def _info(
-    ident: str, path: Path, config: Path, family: str, layout: Any, size: int, signet: Mapping[str, Any]
-) -> ModelInfo:
-    unet = formats.read_json(config / "unet" / "config.json")
-    vae = formats.read_json(config / "vae" / "config.json")
-    factor = 2 ** (len(vae.get("block_out_channels", (0,) * 4)) - 1)
-    latent = unet.get("sample_size", 64)
-    return ModelInfo(
-        id=ident,
-        title=str(signet.get("title", ident)),
-        family=str(signet.get("family", family)),
-        path=str(path),
-        layout=layout,
-        factor=factor,
-        native_size=int(latent) * factor if isinstance(latent, int) else _NATIVE[family],
-        size=size,
-        licence=str(signet.get("licence", "not stated")),
-        defaults=dict(signet.get("defaults", {})),
-    )
+    Where anything may lie the kind is known only when the file is read, so such names are kept apart from all others.
+    """
+    taken: dict[str, set[ModelKind | None]] = {}
+    controls = KINDS_IN["controlnet"]
+    for place in places:
+        if place.is_pickle:  # never usable, so it takes no name from a model
+            yield place.path.name
+            continue
+        label = place.root.name
+        names = [place.name, f"{place.folder or label}/{place.name}", f"{label}/{place.folder}/{place.name}"]
+        names += [f"{names[1]} ({number})" for number in range(2, 1000)] if place.name.casefold() in taken else []
+        for name in names:
+            kinds = taken.setdefault(name.casefold(), set())
+            kind = "controlnet" if place.kind in controls else place.kind
+            if not kinds or not (kind is None or kind in kinds or None in kinds):
+                break
+        kinds.add(kind)
+        yield name

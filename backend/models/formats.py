@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backend.errors import UnreadableModel
+from backend.models.pipelines import ALLOWED_PARTS, PIPELINES
+from backend.models.recognise import Facts, Shapes, recognise
 
 MAX_HEADER = 8 << 20
 MAX_TENSORS = 20_000
@@ -22,31 +26,26 @@ DTYPE_BYTES = {
     "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1,
 }  # fmt: skip
 PICKLE_SUFFIXES = (".ckpt", ".pt", ".pth", ".bin", ".pkl")
+RUNNABLE_FILES = ("sd1", "sd2", "sdxl", "sdxl-refiner")
+"""Families of which one file is enough."""
 
 _CONVERT = "Convert it to .safetensors on a machine you trust, or download the .safetensors version."
+# Settings that would make a library import code which a stranger chose.
+_CODE = frozenset({"auto_map", "custom_pipelines", "_attn_implementation_internal"})
 
-# The first key that is present names the family (LDM names, as in the original checkpoints).
-_SINGLE_FILE_FAMILIES = (
-    ("conditioner.embedders.1.model.ln_final.weight", "sdxl"),
-    ("conditioner.embedders.0.model.ln_final.weight", "sdxl-refiner"),
-    ("cond_stage_model.model.ln_final.weight", "sd2"),
-    ("cond_stage_model.transformer.text_model.final_layer_norm.weight", "sd1"),
-)
 
-# model_index.json may name these and nothing else: diffusers imports what it finds there.
-_ALLOWED_PARTS: Mapping[str, frozenset[str]] = {
-    "diffusers": frozenset(
-        {
-            "UNet2DConditionModel", "AutoencoderKL", "DDIMScheduler", "PNDMScheduler", "EulerDiscreteScheduler",
-            "EulerAncestralDiscreteScheduler", "DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "LCMScheduler",
-            "LMSDiscreteScheduler", "DDPMScheduler", "HeunDiscreteScheduler",
-        }
-    ),
-    "transformers": frozenset(
-        {"CLIPTextModel", "CLIPTokenizer", "CLIPTokenizerFast", "CLIPImageProcessor", "CLIPFeatureExtractor"}
-    ),
-    "stable_diffusion": frozenset({"StableDiffusionSafetyChecker"}),
-}  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class Header:
+    """`tensors` is {name: {dtype, shape, data_offsets}}, checked; `metadata` the file's own texts; `start` the byte
+    at which the weights begin."""
+
+    tensors: Mapping[str, Any]
+    metadata: Mapping[str, str]
+    start: int
+
+    @property
+    def shapes(self) -> Shapes:
+        return {name: tuple(entry["shape"]) for name, entry in self.tensors.items()}
 
 
 def read_header(path: Path, name: str | None = None) -> dict[str, Any]:
@@ -55,17 +54,18 @@ def read_header(path: Path, name: str | None = None) -> dict[str, Any]:
     `name` is what a user is told the file is called. Raises UnreadableModel for a pickle, a truncated or renamed file,
     and any header that does not fit the file.
     """
-    name, size = name or path.name, path.stat().st_size
+    return dict(read(path, name).tensors)
+
+
+def read(path: Path, name: str | None = None) -> Header:
+    """The same with the file's metadata; entries of it that are no texts are left out."""
+    name = name or path.name
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        raise refused_pickle(path.suffix, name)
+    size = path.stat().st_size
     with path.open("rb") as file:
         start = file.read(9)
-        # The length of a sound header may begin with the same bytes as a pickle; the brace after it tells them apart.
-        if start[8:] != b"{" and start.startswith((b"PK", b"\x80")):
-            raise UnreadableModel(name, "The file is a pickle, which could run code when opened.", _CONVERT)
-        length = int.from_bytes(start[:8], "little")
-        if start[8:] != b"{" or not 2 <= length <= MAX_HEADER or 8 + length > size:
-            raise UnreadableModel(
-                name, "The file is not in safetensors format, or it is cut off.", "Download it again."
-            )
+        length = _header_length(start, size, name)
         raw = start[8:] + file.read(length - 1)
     try:
         header = json.loads(raw)
@@ -73,10 +73,47 @@ def read_header(path: Path, name: str | None = None) -> dict[str, Any]:
         raise UnreadableModel(name, "The safetensors header is damaged.", "Download the file again.") from error
     if not isinstance(header, dict) or len(header) > MAX_TENSORS:
         raise UnreadableModel(name, "The safetensors header is not a plausible list of tensors.")
-    header.pop("__metadata__", None)
+    metadata = header.pop("__metadata__", None)
+    room = size - 8 - length
     for key, entry in header.items():
-        _check_entry(name, key, entry, size - 8 - length)
-    return header
+        if not _is_sound(entry, room):
+            _check_entry(name, key, entry, room)
+    texts = metadata if isinstance(metadata, dict) else {}
+    return Header(header, {key: text for key, text in texts.items() if isinstance(text, str)}, 8 + length)
+
+
+def refused_pickle(suffix: str, name: str) -> UnreadableModel:
+    return UnreadableModel(name, f"{suffix} files are pickles, which could run code when opened.", _CONVERT)
+
+
+def _header_length(start: bytes, size: int, name: str) -> int:
+    # The length of a sound header may begin with the same bytes as a pickle; the brace after it tells them apart.
+    if start[8:] != b"{" and start.startswith((b"PK", b"\x80")):
+        raise UnreadableModel(name, "The file is a pickle, which could run code when opened.", _CONVERT)
+    length = int.from_bytes(start[:8], "little")
+    if start[8:] != b"{" or length < 2 or 8 + length > size:
+        raise UnreadableModel(name, "The file is not in safetensors format, or it is cut off.", "Download it again.")
+    if length > MAX_HEADER:
+        detail = f"Its header takes {length / 2**20:.1f} MiB; at most {MAX_HEADER / 2**20:.0f} MiB are read."
+        raise UnreadableModel(name, detail, "Save it again without the training metadata.")
+    return length
+
+
+def _is_sound(entry: Any, room: int) -> bool:
+    """A quick yes for a well-described tensor: a LoRA of SDXL has two thousand."""
+    if type(entry) is not dict or type(entry.get("dtype")) is not str:
+        return False
+    shape, offsets, size = entry.get("shape"), entry.get("data_offsets"), DTYPE_BYTES.get(entry["dtype"], 0)
+    if type(shape) is not list or type(offsets) is not list or len(offsets) != 2 or len(shape) > MAX_SIDES or not size:
+        return False
+    begin, end = offsets
+    if type(begin) is not int or type(end) is not int or not 0 <= begin <= end <= room:
+        return False
+    for side in shape:
+        if type(side) is not int or side < 0:
+            return False
+        size *= side
+    return bool(end - begin == size)
 
 
 def _check_entry(name: str, key: str, entry: Any, room: int) -> None:
@@ -94,20 +131,32 @@ def _check_entry(name: str, key: str, entry: Any, room: int) -> None:
             raise UnreadableModel(name, f'The tensor "{key[:80]}" is not described as safetensors asks.')
 
 
+def facts_of(header: Header, name: str) -> Facts:
+    """What a file is. Raises UnreadableModel for one that is nothing we know."""
+    facts = recognise(header.shapes, header.metadata, name)
+    if facts is None:
+        hint = "It can be a checkpoint, LoRA, VAE, ControlNet, adapter, embedding or upscaler in .safetensors format."
+        raise UnreadableModel(name, "The file looks like no model of a known kind.", hint)
+    return facts
+
+
 def single_file_family(path: Path) -> str:
-    """The family, "sd1" or "sd2". Raises UnreadableModel for other architectures, naming what it looks like."""
-    if path.suffix.lower() in PICKLE_SUFFIXES:
-        raise UnreadableModel(
-            path.name, f"{path.suffix} files are pickles, which could run code when opened.", _CONVERT
-        )
-    header = read_header(path)
-    family = next((family for key, family in _SINGLE_FILE_FAMILIES if key in header), None)
-    if family is None:
-        looks = "a LoRA" if any("lora" in key for key in header) else "no checkpoint of a known kind"
-        raise UnreadableModel(path.name, f"The file looks like {looks}.", "SD 1.x and SD 2.x checkpoints can be used.")
-    if family not in ("sd1", "sd2"):
-        raise UnreadableModel(path.name, f"This is an {family.upper()} checkpoint, which this version cannot run yet.")
-    return family
+    """The family of a checkpoint in one file. Raises UnreadableModel for anything else, naming what it looks like."""
+    facts = facts_of(read(path), path.name)
+    if facts.problem:
+        raise UnreadableModel(path.name, facts.problem, facts.hint)
+    if facts.kind != "checkpoint":
+        raise UnreadableModel(path.name, f"The file looks like {a_kind(facts.kind)}, not like a checkpoint.")
+    return facts.family
+
+
+def a_kind(kind: str) -> str:
+    """A kind of model in words, with its article."""
+    return {
+        "checkpoint": "a checkpoint", "lora": "a LoRA", "vae": "a VAE", "controlnet": "a ControlNet",
+        "t2i-adapter": "a T2I-Adapter", "ip-adapter": "an IP-Adapter", "embedding": "an embedding",
+        "upscaler": "an upscaler",
+    }.get(kind, "a part of another model")  # fmt: skip
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -132,25 +181,59 @@ def check_folder(folder: Path) -> dict[str, Any]:
     Only classes on our list, no Python files, weights in safetensors with sound headers. Raises UnreadableModel.
     """
     index = read_json(folder / "model_index.json")
-    if index.get("_class_name") != "StableDiffusionPipeline":
-        kind = str(index.get("_class_name"))[:60]
+    kind = index.get("_class_name")
+    known = PIPELINES.get(kind) if isinstance(kind, str) else None
+    if known is None:
         raise UnreadableModel(
-            folder.name, f"The folder holds a {kind}; this version runs StableDiffusionPipeline models."
-        )
+            folder.name, f"The folder holds a {str(kind)[:60]}, which this version does not run.",
+            "Pipelines that make pictures from text can be used: " + ", ".join(PIPELINES) + ".",
+        )  # fmt: skip
     for part, value in index.items():
-        if part.startswith("_") or value == [None, None] or isinstance(value, bool | int | float | str | None):
+        if part.startswith("_") or value in ([None, None], None) or isinstance(value, bool | int | float | str):
             continue
         library, name = (str(item) for item in (*value, "", "")[:2])
-        if name not in _ALLOWED_PARTS.get(library, ()):
+        if name not in ALLOWED_PARTS.get(library, ()):
             raise UnreadableModel(
                 folder.name, f"model_index.json asks for {library}.{name}, which is not allowed here."
             )
-    if any(folder.rglob("*.py")):
-        raise UnreadableModel(folder.name, "The folder contains Python files, which are never run.", "Remove them.")
-    for part in ("unet", "vae", "text_encoder"):
-        weights = sorted((folder / part).glob("*.safetensors"))
-        if not weights:
-            raise UnreadableModel(folder.name, f"{part}/ has no .safetensors weights.", _CONVERT)
-        for file in weights:
-            read_header(file, f"{folder.name}/{part}/{file.name}")
+    _no_code(folder)
+    for part in known.parts:
+        check_weights(folder / part, f"{folder.name}/{part}")
     return index
+
+
+def check_component(folder: Path) -> dict[str, Any]:
+    """The config.json of a folder that holds one part, such as a ControlNet. Raises UnreadableModel."""
+    _no_code(folder)
+    check_weights(folder, folder.name)
+    return read_json(folder / "config.json")
+
+
+def check_weights(folder: Path, name: str) -> None:
+    """Raises UnreadableModel unless all weights in `folder` are sound safetensors files, and there are some."""
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise UnreadableModel(
+            name.partition("/")[0], f"{name.partition('/')[2] or name}/ has no .safetensors weights.", _CONVERT
+        )
+    for file in weights:
+        read(file, f"{name}/{file.name}")
+
+
+def _no_code(folder: Path) -> None:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            if name.endswith(".py"):
+                raise UnreadableModel(
+                    folder.name, "The folder contains Python files, which are never run.", "Remove them."
+                )
+            if name == "config.json" and _CODE & set(_keys(Path(place) / name)):
+                raise UnreadableModel(folder.name, f"{Path(place).name}/config.json asks for code of its own.")
+
+
+def _keys(path: Path) -> tuple[str, ...]:
+    """Of a configuration; none if it is damaged, which is told where it is used."""
+    try:
+        return tuple(read_json(path))
+    except UnreadableModel:
+        return ()

@@ -45,8 +45,20 @@ class HistoryPage(Shape):
     next: str | None
 
 
+class IngredientReport(Shape):
+    """A picture that went in, by the word of whoever signed. `state` is that of its own credentials, as far as they
+    were carried over; `digital_source_type` what they, or those of a picture it was made from, declare."""
+
+    title: str
+    relation: str
+    state: Literal["valid", "invalid", "absent"]
+    generator: str | None = None
+    digital_source_type: str | None = None
+
+
 class CredentialReport(Shape):
-    """What a file's Content Credentials say. `failures` are C2PA validation codes."""
+    """What a file's Content Credentials say. `failures` are C2PA validation codes; `relation` of an ingredient is
+    C2PA's own word ("parentOf", "inputTo", "componentOf")."""
 
     state: Literal["valid", "invalid", "absent"]
     trusted: bool = False
@@ -56,6 +68,7 @@ class CredentialReport(Shape):
     generator: str | None = None
     signer: str | None = None
     failures: tuple[str, ...] = ()
+    ingredients: tuple[IngredientReport, ...] = ()
 
 
 class WatermarkReport(Shape):

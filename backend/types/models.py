@@ -20,7 +20,11 @@ class ModelInfo:
     every other name is a diffusers pipeline that runs alone; "any" fits all, "unknown" none. `factor` is the
     autoencoder's pixels per latent, sizes are pixels, `size` is bytes. `modified_ns` is the newest time of its files: a
     file that was replaced makes another ModelInfo. `sha256` and `autov3` are filled in when the background hashing is
-    through. `vae` is the path of the autoencoder that lies beside a checkpoint.
+    through. `vae` is the path of the autoencoder that lies beside a checkpoint. `width` is that of the text that
+    cross-attention takes, None where it is not known.
+
+    For a pipeline that runs alone `factor` is what sides must be a multiple of; for an upscaler it is the scale, 1
+    where the file does not show it. Sizes mean nothing for other kinds than checkpoints.
     """
 
     id: str
@@ -40,6 +44,7 @@ class ModelInfo:
     autov3: str | None = None
     vae: str | None = None
     pipeline: str | None = None
+    width: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

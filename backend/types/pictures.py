@@ -58,12 +58,19 @@ class NetworkFacts(Shape):
     licence: str = "not stated"
 
 
+Relation = Literal["parent", "input", "component"]
+"""What became of a picture that went in: a "parent" was changed, an "input" guided, a "component" lies on a sheet."""
+
+
 class SourceFacts(Shape):
-    """A picture that went in. "parent" was changed, "input" guided. `credentials` is what its own file states."""
+    """A picture that went in. `credentials` is what its own file states; `carried` tells whether the new picture holds
+    them too, and `note` why it does not where there were some."""
 
     sha256: str
-    relation: Literal["parent", "input"]
+    relation: Relation
     credentials: Literal["valid", "invalid", "absent"] = "absent"
+    carried: bool = False
+    note: str = ""
 
 
 class EngineFacts(Shape):
@@ -92,7 +99,7 @@ class SourceImage:
     sha256: str
     path: str
     media_type: str
-    relation: Literal["parent", "input"]
+    relation: Relation
 
 
 @dataclass(frozen=True, slots=True)

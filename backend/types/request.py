@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Bucket = Literal[1, 2, 4, 8]
 Mode = Literal["txt2img", "img2img", "inpaint", "upscale", "grid"]
@@ -47,13 +47,13 @@ class ControlUnit(Shape):
     image: str
     preprocessor: str = "none"
     model: str
-    weight: float = 1.0
-    start: float = 0.0
-    end: float = 1.0
+    weight: float = Field(default=1.0, ge=0, le=2)
+    start: float = Field(default=0.0, ge=0, le=1)
+    end: float = Field(default=1.0, ge=0, le=1)
     mode: Literal["balanced", "prompt", "control"] = "balanced"
     resize: Literal["stretch", "crop", "fill"] = "crop"
     pixel_perfect: bool = True
-    resolution: int | None = None
+    resolution: int | None = Field(default=None, ge=64, le=2048)
     low: float | None = None
     high: float | None = None
 
@@ -66,33 +66,33 @@ class Inpaint(Shape):
     """
 
     mask: str | None = None
-    blur: int = 4
+    blur: int = Field(default=4, ge=0, le=64)
     inverted: bool = False
     area: Literal["whole", "masked"] = "whole"
-    padding: int = 32
+    padding: int = Field(default=32, ge=0, le=512)
     fill: Literal["fill", "original", "noise", "nothing"] = "original"
 
 
 class Outpaint(Shape):
     """Pixels by which the canvas grows on each side."""
 
-    left: int = 0
-    right: int = 0
-    up: int = 0
-    down: int = 0
+    left: int = Field(default=0, ge=0, le=2048)
+    right: int = Field(default=0, ge=0, le=2048)
+    up: int = Field(default=0, ge=0, le=2048)
+    down: int = Field(default=0, ge=0, le=2048)
 
 
 class Hires(Shape):
     """A second pass in the same job, at `width` x `height`. `steps` 0 and empty names mean "as in the first pass"."""
 
-    width: int
-    height: int
+    width: int = Field(ge=64)
+    height: int = Field(ge=64)
     upscaler: str = "Latent"
-    steps: int = 0
-    denoise: float = 0.7
+    steps: int = Field(default=0, ge=0)
+    denoise: float = Field(default=0.7, ge=0, le=1)
     sampler: str = ""
     schedule: str = ""
-    cfg: float | None = None
+    cfg: float | None = Field(default=None, ge=1, le=30)
     prompt: str = ""
     negative: str = ""
 
@@ -102,42 +102,42 @@ class Upscale(Shape):
 
     upscaler: str = "Lanczos"
     diffusion: bool = False
-    tile: int = 512
-    overlap: int = 64
+    tile: int = Field(default=512, ge=64, le=2048)
+    overlap: int = Field(default=64, ge=0, le=512)
 
 
 class Refiner(Shape):
     """An SDXL refiner that takes over at the share `switch` of the steps."""
 
     model: str
-    switch: float = 0.8
+    switch: float = Field(default=0.8, ge=0, le=1)
 
 
 class Churn(Shape):
     """Noise put back during sampling (Karras et al. 2022, algorithm 2). `tmax` None is infinity."""
 
-    churn: float = 0.0
-    tmin: float = 0.0
-    tmax: float | None = None
-    noise: float = 1.0
+    churn: float = Field(default=0.0, ge=0, le=100)
+    tmin: float = Field(default=0.0, ge=0)
+    tmax: float | None = Field(default=None, ge=0)
+    noise: float = Field(default=1.0, ge=0, le=10)
 
 
 class Variation(Shape):
     """A1111's variation seed: noise is turned from the seed's towards `seed`'s by `strength`, 0..1."""
 
-    seed: int
-    strength: float
+    seed: int = Field(ge=0, lt=2**53)
+    strength: float = Field(gt=0, le=1)
 
 
 class Grid(Shape):
     """A sheet of finished pictures. `cells` are job ids row by row; "" leaves a place empty."""
 
-    cells: tuple[str, ...]
-    columns: int
+    cells: tuple[str, ...] = Field(min_length=1, max_length=400)
+    columns: int = Field(ge=1, le=400)
     column_labels: tuple[str, ...] = ()
     row_labels: tuple[str, ...] = ()
     title: str = ""
-    margin: int = 0
+    margin: int = Field(default=0, ge=0, le=100)
 
 
 class GenerationRequest(Shape):

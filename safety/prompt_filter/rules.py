@@ -16,6 +16,9 @@ from backend.types import SpokenReason
 from safety.policy import Category
 from safety.prompt_filter.normalise import Reading, fold, readings
 
+USUAL_STEPS = 30
+Evidence = Mapping[str, tuple[str, str]]
+"""Names of lists with the term that was found and the layer that showed it."""
 _FIRST_WIDE = 0x2E80  # from here on scripts that write no spaces between words
 _ADULT = 18
 _LONGEST_SPLICE = 40  # letters
@@ -78,21 +81,27 @@ class Filter:
         self._harmless = _Terms.of(source["harmless"])
         self._lists = {name: _Terms.of(terms) for name, terms in source.items() if name != "harmless"}
 
-    def read(self, prompt: str) -> tuple[SpokenReason, ...]:
+    def read(self, prompt: str, steps: int = USUAL_STEPS) -> tuple[SpokenReason, ...]:
         """Categories in the order of RULES, each once, with the words it rests on."""
-        evidence = self._evidence(prompt)
+        return self.reasons(self.evidence(prompt, steps))
+
+    def reasons(self, *evidence: Evidence) -> tuple[SpokenReason, ...]:
+        """What evidence from several texts, which make one picture together, comes to."""
+        known: dict[str, tuple[str, str]] = {}
+        for each in evidence:
+            known = {**each, **known}
         found: dict[str, SpokenReason] = {}
         for rule in RULES:
-            if all(name in evidence for name in rule.lists):
-                spans = " + ".join(evidence[name][0] for name in rule.lists)
-                layers = ", ".join(dict.fromkeys(evidence[name][1] for name in rule.lists))
+            if all(name in known for name in rule.lists):
+                spans = " + ".join(known[name][0] for name in rule.lists)
+                layers = ", ".join(dict.fromkeys(known[name][1] for name in rule.lists))
                 found.setdefault(rule.category, SpokenReason(rule.category, spans, layers))
         return tuple(found.values())
 
-    def _evidence(self, prompt: str) -> dict[str, tuple[str, str]]:
-        """For every list that was found: the term and the layer that showed it."""
+    def evidence(self, prompt: str, steps: int = USUAL_STEPS) -> Evidence:
+        """For every list that was found: the term and the layer that showed it. `steps` are those of the sampler."""
         evidence: dict[str, tuple[str, str]] = {}
-        for reading in readings(prompt):
+        for reading in readings(prompt, steps):
             left = Reading(reading.layer, self._harmless.pattern.sub("·", reading.text))
             for name, terms in self._lists.items():
                 if term := terms.find(left):

@@ -47,7 +47,7 @@ def _problem(reply: object, status: int, code: str) -> dict[str, object]:
         ({"prompt": "a", "schedule": "nope"}, "schedule"),
         ({"prompt": "a", "model": "nope"}, "model"),
         ({"prompt": "a", "promt": "b"}, "promt"),
-        ({"prompt": "a", "mode": "img2img"}, "mode"),
+        ({"prompt": "a", "mode": "painting"}, "mode"),
         ({"prompt": "a", "bucket": 3}, "bucket"),
         ({"prompt": "a", "client_extras": []}, "client_extras"),
     ],

@@ -22,7 +22,7 @@ from backend.errors import (
     Unavailable,
     UnreadableImage,
 )
-from backend.service import ROOM
+from backend.line import ROOM
 from tests.support.studio import OWNER, Studio, other, sealed
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from backend.engine.loop import Engine
-from backend.engine.rows import Picture
+from backend.engine.picture import Picture
 from backend.models.loader import load
 from backend.models.memory import ModelMemory
 from backend.ports import SafetyDesk
@@ -57,10 +57,11 @@ class _Watched(Engine):
         self.latents: dict[tuple[str, int], Tensor] = {}
         self.buckets: dict[tuple[str, int], int] = {}
 
-    def _finish(self, picture: Picture) -> None:
-        self.latents[picture.work.job_id, picture.index] = picture.sample.clone()
-        self.buckets[picture.work.job_id, picture.index] = picture.bucket
-        super()._finish(picture)
+    def _next_pass(self, picture: Picture) -> None:
+        key = picture.work.job_id, picture.painter.index
+        self.latents[key] = picture.stage.stepper.sample.clone()
+        self.buckets[key] = picture.bucket
+        super()._next_pass(picture)
 
 
 class Bench:

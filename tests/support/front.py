@@ -17,12 +17,23 @@ BASE = "http://127.0.0.1:7860"
 SETTINGS = Settings(upload_limit_mb=1)
 
 
+class _Library:
+    """The library of whatever desk the front has just now."""
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._front.desk.library, name)
+
+
 class Front:
     """Stands before the desk of the test at hand, so that the application is built only once."""
 
     def __init__(self) -> None:
         self.settings = SETTINGS
         self.desk: Any = None
+        self.library = _Library(self)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.desk, name)

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from backend import wire
-from backend.errors import Problem, Refused, SignetError, UnknownModel, UnreadableModel
+from backend.errors import Problem, Refused, UnreadableModel
+from backend.inputs import InputStore
 from backend.journal import Journal
+from backend.library import LibraryDesk
 from backend.service import Service, Stores
 from backend.settings import Settings
 from backend.storage import Storage
@@ -22,6 +24,7 @@ from backend.types import (
     Job,
     ModelFacts,
     ModelInfo,
+    ModelKind,
     Pixels,
     Principal,
     RawImage,
@@ -33,6 +36,7 @@ from db.engine import Database, open_database
 from db.history import SqlHistory
 from db.jobs import SqlJobs
 from tests.support.desk import PlainDesk
+from tests.support.library import FewModels
 
 OWNER = Principal()
 _MODEL = ModelInfo("tiny", "Tiny", "sd1", "/nowhere", "diffusers", 8, 64, 1)
@@ -59,21 +63,16 @@ class FakeLink:
         self.closed = True
 
 
-class FakeCatalog:
+class FakeCatalog(FewModels):
     """One model; `gone` takes it away."""
 
     gone = False
 
-    def find(self, name: str) -> ModelInfo:
-        if self.gone or name != _MODEL.id:
-            raise UnknownModel(name, (_MODEL.id,))
-        return _MODEL
+    def __init__(self) -> None:
+        super().__init__(_MODEL, refused={"old.ckpt": UnreadableModel("old.ckpt", "The file is a pickle.")})
 
-    def all(self) -> tuple[ModelInfo, ...]:
-        return () if self.gone else (_MODEL,)
-
-    def refused(self) -> dict[str, SignetError]:
-        return {"old.ckpt": UnreadableModel("old.ckpt", "The file is a pickle.")}
+    def all(self, kind: ModelKind | None = "checkpoint") -> tuple[ModelInfo, ...]:
+        return () if self.gone else super().all(kind)
 
 
 class FakeAdmission:
@@ -114,7 +113,8 @@ class Studio:
         self.link, self.catalog = FakeLink(), FakeCatalog()
         stores = Stores(self.jobs, self.history, self.storage, journal)
         catalog: Any = self.catalog
-        self.service = Service(settings, stores, catalog, FakeAdmission(), FakeVerifier(), self.link)
+        self.library = LibraryDesk(settings, catalog, InputStore(settings.inputs, 1 << 30, 1 << 22))
+        self.service = Service(settings, stores, self.library, FakeAdmission(), FakeVerifier(), self.link)
         self.service.start()
 
     def ready(self) -> None:

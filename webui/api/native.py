@@ -9,23 +9,24 @@ from fastapi.responses import Response, StreamingResponse
 
 from backend import samplers
 from backend.errors import NotFound
+from backend.requests.values import flag, text, whole
 from backend.types import Job, Principal, VerifyReport
 from backend.version import VERSION
 from webui.api import events, records
 from webui.api.body import json_object, picture
+from webui.api.library import library_routes
+from webui.api.models import model_routes
 from webui.api.replies import Reply
 from webui.api.shapes import (
+    FrameOut,
     HealthOut,
     JobIn,
     JobOut,
     JobsOut,
-    ModelOut,
     ProblemOut,
-    RefusedModelOut,
+    QueueOut,
     SamplerOut,
     job_out,
-    model_out,
-    refused_model_out,
     sampler_out,
 )
 from webui.desk import Desk
@@ -51,7 +52,10 @@ def native_routes(desk: Desk) -> APIRouter:
     router = APIRouter(prefix="/api/v1", responses={"default": {**_PROBLEM, "model": ProblemOut}})
     router.include_router(_job_routes(desk))
     router.include_router(records.routes(desk))
+    router.include_router(_queue_routes(desk))
     router.include_router(_studio_routes(desk))
+    router.include_router(library_routes(desk))
+    router.include_router(model_routes(desk.library))
     return router
 
 
@@ -111,18 +115,54 @@ def _job_routes(desk: Desk) -> APIRouter:
     return router
 
 
+def _queue_routes(desk: Desk) -> APIRouter:
+    router = APIRouter(tags=["queue"])
+
+    def shown() -> dict[str, Any]:
+        now = desk.health()
+        return {
+            "paused": now.paused,
+            "running": [job_out(job) for job in desk.running()],
+            "waiting": [job_out(job) for job in desk.waiting()],
+        }
+
+    @router.get("/queue", response_model=QueueOut, summary="What runs and what waits, in order")
+    def queue() -> Reply:
+        return Reply(shown())
+
+    @router.patch("/queue", response_model=QueueOut, summary="Pause the queue or let it go on")
+    def pause(body: Annotated[dict[str, Any], Depends(json_object)]) -> Reply:
+        desk.pause(flag("paused", body.get("paused")))
+        return Reply(shown())
+
+    @router.patch("/jobs/{job_id}", response_model=QueueOut, summary="Move a waiting job to a place among your own")
+    def move(job_id: str, body: Annotated[dict[str, Any], Depends(json_object)]) -> Reply:
+        desk.move_in_line(records.checked_id("job", job_id), whole("place", body.get("place"), 0, 10_000), CALLER)
+        return Reply(shown())
+
+    @router.get("/jobs/{job_id}/frames", response_model=list[FrameOut], summary="Frames of the film, if one was asked")
+    def frames(job_id: str) -> Reply:
+        base = f"/api/v1/jobs/{records.checked_id('job', job_id)}/frames"
+        found = sorted(desk.frames(job_id))
+        return Reply([{"index": i, "step": step, "url": f"{base}/{i}/{step}"} for i, step in found])
+
+    @router.get("/jobs/{job_id}/frames/{index}/{step}", response_class=Response, summary="One frame (JPEG)")
+    def frame(job_id: str, index: int, step: int) -> Response:
+        found = desk.frames(records.checked_id("job", job_id)).get((index, step))
+        if found is None:
+            raise NotFound("frame", f"{index}/{step}")
+        return Response(found, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
+
+    @router.post("/models/unload", status_code=204, summary="Let a model go from memory, once no job needs it")
+    def unload(body: Annotated[dict[str, Any], Depends(json_object)]) -> Response:
+        desk.unload(text("id", body.get("id"), 300))
+        return Response(status_code=204)
+
+    return router
+
+
 def _studio_routes(desk: Desk) -> APIRouter:
     router = APIRouter(tags=["studio"])
-
-    @router.get("/models", response_model=list[ModelOut], summary="Models on this machine")
-    def models() -> Reply:
-        return Reply([model_out(model) for model in desk.models()])
-
-    @router.get(
-        "/models/refused", response_model=list[RefusedModelOut], summary="Models that cannot be used, and why not"
-    )
-    def refused_models() -> Reply:
-        return Reply([refused_model_out(name, problem) for name, problem in desk.refused_models().items()])
 
     @router.get("/samplers", response_model=list[SamplerOut], summary="Samplers with their schedules")
     def all_samplers() -> Reply:
@@ -141,7 +181,13 @@ def _studio_routes(desk: Desk) -> APIRouter:
     def health() -> Reply:
         now = desk.health()
         names = ("engine", "detail", "device", "waiting", "running", "free_bytes")
-        extra = {"version": VERSION, "policy": POLICY, "share": False, "blur_previews": desk.settings.blur_previews}
+        extra = {
+            "paused": now.paused,
+            "version": VERSION,
+            "policy": POLICY,
+            "share": False,
+            "blur_previews": desk.settings.blur_previews,
+        }
         return Reply({**{name: getattr(now, name) for name in names}, "loaded": list(now.loaded), **extra})
 
     return router

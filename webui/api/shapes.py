@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backend.errors import Problem
 from backend.samplers import Sampler
-from backend.types import Event, Job, JobState, ModelInfo, Record
+from backend.types import Event, Job, JobState, Record
 from webui.messages import as_mapping, clean
 
 
@@ -23,17 +23,48 @@ class JobIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    prompt: str = Field(examples=["a red apple on a wooden table"])
+    prompt: str = Field("", examples=["a red apple on a wooden table"])
+    mode: str | None = Field(None, description="txt2img (default), img2img, inpaint, upscale or grid.")
     negative: str | None = Field(None, description="What to keep out of the picture.")
+    styles: list[str] | None = Field(None, description="Names of saved styles.")
+    loras: list[dict[str, Any]] | None = Field(None, description='Beside <lora:...> tags: {"id", "text", "unet"}.')
     width: int | None = Field(None, description="Pixels; a multiple of the model's factor.")
     height: int | None = Field(None, description="Pixels; a multiple of the model's factor.")
     steps: int | None = Field(None, description="Denoising steps.")
     sampler: str | None = None
     schedule: str | None = None
     cfg: float | None = Field(None, description="Guidance scale; 1 switches guidance off.")
+    cfg_rescale: float | None = Field(None, description="Against colours burnt by guidance, 0 to 1.")
+    cfg_interval: tuple[float, float] | None = Field(None, description="Shares of the steps with guidance.")
     seed: int | None = Field(None, description="Picture i uses seed + i; -1 or nothing draws one.")
+    variation: dict[str, Any] | None = Field(None, description='{"seed", "strength"}: towards another seed.')
+    resize_from: tuple[int, int] | None = Field(None, description="Width and height the noise is drawn for.")
     count: int | None = Field(None, description="Number of pictures.")
     model: str | None = None
+    vae: str | None = None
+    clip_skip: int | None = Field(None, description="1 is the text encoder's last layer.")
+    emphasis: str | None = Field(None, description="original, no norm, ignore or none.")
+    eta: float | None = Field(None, description="Noise of ancestral samplers and DDIM, 0 to 1.")
+    churn: dict[str, Any] | None = Field(None, description='{"churn", "tmin", "tmax", "noise"}.')
+    tiling: bool | None = Field(None, description="A picture that fits to itself on all sides.")
+    init_image: str | None = Field(None, description="Id of a picture sent to /inputs.")
+    denoise: float | None = Field(None, description="How much of it is made anew, 0 to 1.")
+    resize: str | None = Field(None, description="stretch, crop, fill or latent.")
+    noise_multiplier: float | None = None
+    inpaint: dict[str, Any] | None = Field(
+        None, description='{"mask", "blur", "inverted", "area": whole|masked, "padding", "fill"}.'
+    )
+    outpaint: dict[str, Any] | None = Field(None, description='Pixels: {"left", "right", "up", "down"}.')
+    control: list[dict[str, Any]] | None = Field(
+        None, description='Units: {"image", "model", "preprocessor", "weight", "start", "end", "mode", ...}.'
+    )
+    hires: dict[str, Any] | None = Field(
+        None, description='A second pass: {"scale" or "width" and "height", "upscaler", "steps", "denoise", ...}.'
+    )
+    upscale: dict[str, Any] | None = Field(None, description='{"upscaler", "diffusion", "tile", "overlap"}.')
+    refiner: dict[str, Any] | None = Field(None, description='{"model", "switch"}.')
+    grid: dict[str, Any] | None = Field(None, description='A sheet: {"cells": job ids, "columns", labels}.')
+    film: list[int] | None = Field(None, description="Steps to keep a small frame of, for /jobs/{id}/frames.")
     bucket: int | None = Field(None, description="Rows in a denoiser batch (1, 2, 4, 8), to repeat a picture exactly.")
     client_extras: dict[str, Any] | None = None
 
@@ -74,6 +105,18 @@ class JobsOut(BaseModel):
     jobs: list[JobOut]
 
 
+class QueueOut(BaseModel):
+    paused: bool
+    running: list[JobOut]
+    waiting: list[JobOut]
+
+
+class FrameOut(BaseModel):
+    index: int
+    step: int
+    url: str
+
+
 class Links(BaseModel):
     file: str
     download: str
@@ -110,7 +153,10 @@ class RefusedModelOut(BaseModel):
 class SamplerOut(BaseModel):
     name: str
     about: str
+    note: str = Field(description="Where it differs from its namesake; empty if it does not.")
+    max_steps: int
     schedules: list[str]
+    aliases: list[str]
 
 
 class HealthOut(BaseModel):
@@ -121,6 +167,7 @@ class HealthOut(BaseModel):
     running: int
     free_bytes: int
     loaded: list[str]
+    paused: bool
     version: str
     policy: str
     share: bool
@@ -148,19 +195,13 @@ def record_out(record: Record) -> dict[str, Any]:
     return {**record.model_dump(mode="json"), "urls": urls}
 
 
-def model_out(model: ModelInfo) -> dict[str, Any]:
-    """Without the path: where models lie on the disk is nobody's business outside."""
-    hidden = ("path", "defaults")
-    seen = {name: getattr(model, name) for name in ModelOut.model_fields if name not in hidden}
-    return {**seen, "defaults": dict(model.defaults)}
-
-
 def refused_model_out(name: str, problem: Problem) -> dict[str, Any]:
     return {"name": clean(name, 300), "problem": as_mapping(problem)}
 
 
 def sampler_out(sampler: Sampler) -> dict[str, Any]:
-    return {"name": sampler.name, "about": sampler.about, "schedules": list(sampler.schedules)}
+    named = {name: getattr(sampler, name) for name in ("name", "about", "note", "max_steps")}
+    return {**named, "schedules": list(sampler.schedules), "aliases": list(sampler.aliases)}
 
 
 def event_out(event: Event) -> Mapping[str, Any]:

@@ -65,15 +65,33 @@ function row(name, value) {
   return [el("dt", {}, name), el("dd", { dir: "auto" }, tame(value))];
 }
 
+const RELATIONS = { parent: "Made from", input: "Guided by", component: "Contains" };
+const OWN = { valid: "its own credentials are valid", invalid: "its own credentials are broken", absent: "no credentials of its own" };
+
+function networkWords(network) {
+  const hash = network.sha256 ? `, ${network.sha256.slice(0, 12)}` : "";
+  return `${network.kind} ${network.id} at ${network.weight}, licence: ${network.licence}${hash}`;
+}
+
+function sourceWords(source) {
+  const kept = source.carried ? ", kept in this picture" : "";
+  return `picture ${source.sha256.slice(0, 12)}, ${OWN[source.credentials]}${kept}${source.note ? `. ${source.note}` : ""}`;
+}
+
 function facts(record) {
   const { passport } = record;
-  const { request, model, engine } = passport;
+  const { request, model, engine, words } = passport;
+  const expanded = words && words.prompt !== request.prompt;
   return el(
     "dl",
     { class: "facts" },
-    row("Prompt", request.prompt),
+    row(expanded ? "Prompt as typed" : "Prompt", request.prompt),
+    expanded && row("Prompt as read", words.prompt),
     request.negative && row("Negative prompt", request.negative),
+    words && words.negative !== request.negative && row("Negative prompt as read", words.negative),
     row("Model", `${model.title} (${model.family}), licence: ${model.licence}`),
+    (passport.networks ?? []).map((network) => row("With", networkWords(network))),
+    (passport.sources ?? []).map((source) => row(RELATIONS[source.relation] ?? "Other picture", sourceWords(source))),
     row("Settings", `${request.sampler}, ${request.schedule}, ${request.steps} steps, guidance ${request.cfg}, seed ${passport.seed}`),
     row("Size", `${passport.width} × ${passport.height} px, ${passport.media_type}`),
     row("Made", `${new Date(passport.created).toLocaleString()}, ${seconds(engine.seconds)} on ${engine.device} (${engine.dtype})`),

@@ -14,6 +14,14 @@ function list(pairs) {
   return el("dl", { class: "facts" }, rows.map(([name, value]) => [el("dt", {}, name), el("dd", { dir: "auto" }, tame(value))]));
 }
 
+const RELATIONS = { parentOf: "Made from", inputTo: "Guided by", componentOf: "Contains" };
+const OWN = { valid: "its own credentials were valid", invalid: "its own credentials were broken", absent: "holds no credentials of it" };
+
+function ingredientWords(each) {
+  const kind = each.digital_source_type?.split("/").pop();
+  return [`picture ${each.title.slice(0, 24)}`, OWN[each.state], each.generator && `made with ${each.generator}`, kind].filter(Boolean).join(", ");
+}
+
 function credentials(c2pa) {
   const words = {
     absent: ["unknown", "None. That says nothing about where the picture is from: they are lost in most uploads."],
@@ -28,6 +36,7 @@ function credentials(c2pa) {
     ["Made with", c2pa.generator],
     ["Actions", c2pa.actions.join(", ")],
     ["Source type", c2pa.digital_source_type],
+    ...c2pa.ingredients.map((each) => [RELATIONS[each.relation] ?? "Other picture", ingredientWords(each)]),
     [c2pa.state === "valid" ? "Notes" : "Failures", c2pa.failures.join(", ")],
   ];
   return section("Content Credentials", tone, verdict, list(facts));

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ def test_folders_and_files_are_found_and_a_config_folder_is_no_model_of_its_own(
 
 def test_a_dot_in_the_name_does_not_part_a_file_from_its_configuration(shelf: Shelf, folder: Path):
     file = folder / "model-v1.5.safetensors"
-    file.symlink_to(shelf.folder / "file.safetensors")
+    copyfile(shelf.folder / "file.safetensors", file)
     tiny.copy_model(shelf.folder / "file", folder / "model-v1.5")
     catalog = Catalog((), (folder,))
     assert [info.id for info in catalog.all()] == ["model-v1.5"]
@@ -74,19 +75,21 @@ def test_an_unknown_name_is_answered_with_near_ones(shelf: Shelf):
         shelf.catalog.find("velocty")
 
 
-def test_a_bundled_model_comes_first_and_hides_one_of_the_same_name(shelf: Shelf, folder: Path):
+def test_a_bundled_model_keeps_its_name_and_another_of_that_name_is_called_after_its_folder(shelf: Shelf, folder: Path):
     tiny.copy_model(shelf.folder / "one", folder / "two")
     catalog = Catalog((shelf.folder / "two", folder / "missing"), (folder, folder / "missing too"))
-    assert [info.path for info in catalog.all()] == [str(shelf.folder / "two")]
+    assert [info.id for info in catalog.all()] == ["two", "models/two"]
+    assert catalog.find("two").path == str(shelf.folder / "two")
+    assert catalog.find("Models/Two").path == str(folder / "two")
 
 
 def test_a_model_dropped_into_the_folder_is_there_at_once_and_gone_at_once(shelf: Shelf, folder: Path):
     catalog = Catalog((), (folder,))
     assert catalog.all() == ()
-    link = folder / "new.safetensors"
-    link.symlink_to(shelf.folder / "file.safetensors")
+    file = folder / "new.safetensors"
+    copyfile(shelf.folder / "file.safetensors", file)
     assert [info.id for info in catalog.all()] == ["new"]
-    link.unlink()
+    file.unlink()
     assert catalog.all() == ()
 
 
@@ -99,7 +102,7 @@ def test_a_file_that_has_changed_is_read_again_and_one_that_has_not_is_not(folde
     save_file({SD1_KEY: torch.zeros(4)}, file)
     os.utime(file, ns=(1, 1))
     assert catalog.find("model").size == file.stat().st_size
-    monkeypatch.setattr("backend.models.formats.read_header", lambda path: pytest.fail("it was read twice"))
+    monkeypatch.setattr("backend.models.formats.read", lambda path: pytest.fail("it was read twice"))
     assert catalog.find("model").family == "sd1"
 
 
@@ -121,7 +124,7 @@ def test_other_files_and_folders_are_no_models(folder: Path):
 
 def test_a_dangling_link_does_not_hide_the_other_models(shelf: Shelf, folder: Path):
     (folder / "gone.safetensors").symlink_to(folder / "nowhere")
-    (folder / "here.safetensors").symlink_to(shelf.folder / "file.safetensors")
+    copyfile(shelf.folder / "file.safetensors", folder / "here.safetensors")
     assert ids(folder) == ["here"]
     with pytest.raises(UnreadableModel):
         Catalog((), (folder,)).find("gone")
@@ -145,5 +148,5 @@ def test_a_folder_with_odd_values_is_refused_or_read_and_never_hides_the_others(
     tiny.copy_model(shelf.folder / "one", folder / "odd")
     (folder / "odd" / "signet.json").write_text("{}")
     changed(folder / "odd" / file, **values)
-    (folder / "sound.safetensors").symlink_to(shelf.folder / "file.safetensors")
+    copyfile(shelf.folder / "file.safetensors", folder / "sound.safetensors")
     assert "sound" in ids(folder)

@@ -5,15 +5,19 @@ import pickle
 import random
 import time
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from backend.errors import UnreadableModel
 from backend.models import formats
+from backend.models.pipelines import ALLOWED_PARTS, PIPELINES, Pipeline
 
 SD1_KEY = "cond_stage_model.transformer.text_model.final_layer_norm.weight"
 
@@ -112,6 +116,48 @@ def test_an_oversize_header_is_refused_at_once(file: Path):
     assert time.process_time() - began < 0.2
 
 
+def test_a_header_of_64_mib_is_refused_with_its_size_and_without_reading_it(file: Path):
+    with file.open("wb") as handle:
+        handle.write((64 << 20).to_bytes(8, "little") + b"{")
+        handle.truncate((64 << 20) + 100)
+    began = time.process_time()
+    assert "64.0 MiB; at most 8 MiB" in refused(file)
+    assert time.process_time() - began < 0.1
+
+
+def test_metadata_is_read_with_the_header_and_what_is_no_text_is_left_out(file: Path):
+    written(file, {"__metadata__": {"a": "b", "c": 5, "d": {"e": "f"}}, SD1_KEY: entry([1], 0, 4)}, bytes(4))
+    found = formats.read(file)
+    assert found.metadata == {"a": "b"}
+    assert (found.shapes, found.start) == ({SD1_KEY: (1,)}, file.stat().st_size - 4)
+    assert formats.read(written(file, {"__metadata__": [1]})).metadata == {}
+
+
+@given(st.binary(max_size=300), st.integers(0, 400))
+def test_any_bytes_are_a_header_or_are_refused(tmp_path_factory: pytest.TempPathFactory, raw: bytes, length: int):
+    file = tmp_path_factory.getbasetemp() / "garbage.safetensors"
+    file.write_bytes(length.to_bytes(8, "little") + b"{" + raw)
+    with suppress(UnreadableModel):
+        formats.facts_of(formats.read(file), file.name)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 2**70) | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+ENTRY = st.fixed_dictionaries(
+    {"dtype": st.sampled_from(["F32", "F16", "X"]) | JSON, "shape": JSON, "data_offsets": JSON}
+)
+
+
+@given(st.dictionaries(st.sampled_from(["__metadata__", SD1_KEY, "emb_params", ""]), JSON | ENTRY, max_size=4))
+def test_any_json_is_a_header_or_is_refused(tmp_path_factory: pytest.TempPathFactory, header: dict[str, Any]):
+    file = written(tmp_path_factory.getbasetemp() / "json.safetensors", header, bytes(16))
+    with suppress(UnreadableModel):
+        formats.facts_of(formats.read(file), file.name)
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -163,9 +209,11 @@ def test_a_lora_and_an_sdxl_checkpoint_are_called_by_their_names(file: Path):
     save_file({"lora_unet_down_blocks_0.lora_down.weight": torch.zeros(4)}, file)
     assert "LoRA" in refused(file)
     save_file({"conditioner.embedders.1.model.ln_final.weight": torch.zeros(4), SD1_KEY: torch.zeros(4)}, file)
-    assert "SDXL" in refused(file)
+    assert formats.single_file_family(file) == "sdxl"
     save_file({"something.else": torch.zeros(4)}, file)
-    assert "no checkpoint of a known kind" in refused(file)
+    assert "no model of a known kind" in refused(file)
+    save_file({"double_blocks.0.img_attn.qkv.weight": torch.zeros(4)}, file)
+    assert "Flux" in refused(file)
 
 
 def test_three_hundred_mutated_headers_are_read_or_refused_and_nothing_else(file: Path):
@@ -271,3 +319,46 @@ def test_a_damaged_configuration_is_refused(tmp_path: Path, text: str):
         formats.read_json(path)
     with pytest.raises(UnreadableModel):
         formats.read_json(tmp_path / "missing.json")
+
+
+def test_a_part_whose_configuration_asks_for_code_is_refused(tmp_path: Path):
+    for key in ("auto_map", "custom_pipelines", "_attn_implementation_internal"):
+        folder = model_folder(tmp_path / key)
+        (folder / "text_encoder" / "config.json").write_text(json.dumps({key: {"AutoModel": "evil.Model"}}))
+        with pytest.raises(UnreadableModel, match="code of its own"):
+            formats.check_folder(folder)
+
+
+@pytest.mark.parametrize(("kind", "known"), PIPELINES.items())
+def test_every_pipeline_on_the_list_is_accepted_with_its_parts_and_refused_without_one(
+    tmp_path: Path, kind: str, known: Pipeline
+):
+    folder = tmp_path / "model"
+    for part in known.parts:
+        (folder / part).mkdir(parents=True)
+        save_file({"w": torch.zeros(2)}, folder / part / "model.safetensors")
+    written_index = {"_class_name": kind, "scheduler": ["diffusers", "DDIMScheduler"], "text_encoder_3": [None, None]}
+    (folder / "model_index.json").write_text(json.dumps(written_index))
+    assert formats.check_folder(folder)["_class_name"] == kind
+    (folder / known.parts[-1] / "model.safetensors").unlink()
+    with pytest.raises(UnreadableModel, match=f"{known.parts[-1]}/ has no"):
+        formats.check_folder(folder)
+
+
+# Published folders name them still; transformers 5 has one tokenizer for both and calls the extractor a processor.
+OF_EARLIER_VERSIONS = ("CLIPFeatureExtractor", "CLIPTokenizerFast", "T5TokenizerFast", "GemmaTokenizerFast")
+
+
+def test_every_class_on_the_list_is_one_of_its_library():
+    import diffusers
+    import transformers
+
+    for library, module in (("diffusers", diffusers), ("transformers", transformers)):
+        known = {*dir(module), *OF_EARLIER_VERSIONS}
+        assert [name for name in ALLOWED_PARTS[library] if name not in known] == []
+    assert [name for name in PIPELINES if name not in dir(diffusers)] == []
+
+
+def test_a_folder_of_another_pipeline_is_refused_by_name(tmp_path: Path):
+    with pytest.raises(UnreadableModel, match="StableVideoDiffusionPipeline"):
+        formats.check_folder(model_folder(tmp_path, _class_name="StableVideoDiffusionPipeline"))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -84,3 +84,25 @@ def test_a_model_that_cannot_be_loaded_leaves_no_trace(memory: ModelMemory):
     with pytest.raises(OSError, match="unreadable"):
         memory.get(model("b", 4, "/broken"))
     assert memory.loaded == ("a",)
+
+
+def test_a_model_is_unloaded_by_name_and_everything_idle_at_once(memory: ModelMemory, loads: list[str]):
+    for name in ("a", "b", "c"):
+        memory.get(model(name, 3))
+    assert memory.unload("b")
+    assert not memory.unload("b")
+    assert memory.drop_all(leased={"c"}) == ("a",)
+    assert (memory.loaded, memory.used) == (("c",), 3)
+
+
+def test_things_of_another_kind_share_the_budget_and_may_share_a_name(memory: ModelMemory, loads: list[str]):
+    control = replace(model("a", 4), kind="controlnet")
+    memory.get(model("a", 4))
+    got = memory.get(control, (), lambda info: Weights(info, 5))
+    assert (got.size, loads, memory.loaded, memory.used) == (5, ["a"], ("a", "a"), 9)
+    assert memory.get(control, (), lambda info: Weights(info, 99)) is got
+    memory.get(model("b", 4), leased={"b"})
+    assert memory.loaded == ("a", "b")
+    assert memory.has(control)
+    assert memory.unload("a")
+    assert memory.loaded == ("b",)

@@ -12,6 +12,7 @@ from backend.errors import BadRequest, InvalidParameter, UnknownModel, UnknownSa
 from backend.requests import MAX_SEED, checked, images_left
 from backend.settings import Settings
 from backend.types import GenerationRequest, ModelInfo
+from tests.support.library import library
 
 SETTINGS = Settings(data=Path("/nonexistent"))
 STARTER = ModelInfo(
@@ -19,15 +20,11 @@ STARTER = ModelInfo(
 )
 
 
-class Shelf:
-    def find(self, name: str) -> ModelInfo:
-        if name.strip().casefold() != "starter":
-            raise UnknownModel(name, ("starter",))
-        return STARTER
+LIBRARY = library(STARTER, photo=(100, 60), mask=(50, 30), odd=(50, 50))
 
 
 def check(**fields: Any) -> GenerationRequest:
-    return checked({"prompt": "a cat", **fields}, Shelf(), SETTINGS)
+    return checked({"prompt": "a cat", **fields}, LIBRARY, SETTINGS)
 
 
 def test_what_is_not_said_comes_from_the_model_and_then_from_the_house():
@@ -123,7 +120,7 @@ BAD: list[tuple[str, Any]] = [
     ("bucket", math.nan),
     ("client_extras", []),
     ("client_extras", "x"),
-    ("mode", "img2img"),
+    ("mode", "painting"),
     ("mode", 1),
     ("sampler", 5),
     ("sampler", "x" * 1000),
@@ -147,7 +144,7 @@ def test_a_bad_value_is_refused_by_the_name_of_its_field(field: str, value: Any)
 
 def test_a_missing_prompt_is_an_empty_one():
     with pytest.raises(InvalidParameter) as caught:
-        checked({}, Shelf(), SETTINGS)
+        checked({}, LIBRARY, SETTINGS)
     assert caught.value.problem.field == "prompt"
 
 
@@ -163,7 +160,7 @@ def test_an_unknown_field_is_answered_with_the_nearest_one():
 
 def test_an_unknown_sampler_or_model_is_answered_with_the_nearest_one():
     with pytest.raises(UnknownSampler, match='"Euler a"'):
-        check(sampler="Euler ancestral")
+        check(sampler="Euler ancestrall")
     with pytest.raises(UnknownModel, match='"starter"'):
         check(model="startr")
 
@@ -201,7 +198,7 @@ anything = st.recursive(
 @given(st.dictionaries(st.sampled_from(sorted(GenerationRequest.model_fields)) | st.text(max_size=10), anything))
 def test_whatever_comes_in_is_a_valid_request_or_a_problem(fields: dict[str, Any]):
     try:
-        request = checked({"prompt": "a cat", **fields}, Shelf(), SETTINGS)
+        request = checked({"prompt": "a cat", **fields}, LIBRARY, SETTINGS)
     except BadRequest:
         return
     assert request.width % STARTER.factor == request.height % STARTER.factor == 0

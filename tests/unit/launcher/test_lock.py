@@ -20,6 +20,7 @@ OVERRIDDEN = {
     ("invisible-watermark", "opencv-python"),
     ("clip-anytorch", "ftfy"),
     ("clip-anytorch", "torchvision"),
+    ("spandrel", "torchvision"),
 }
 """(package, requirement) that the lock overrides on purpose; its header says why."""
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
-from backend.types import GenerationRequest, Pixels, Record, SealedImage
+from backend.types import GenerationRequest, Pixels, Record, SealedImage, SourceImage
+from backend.types.pictures import Relation
 from safety.inspect import Finding
 from safety.manifest import Wording
 from safety.watermark import Detection, mark_id_of
@@ -100,3 +103,17 @@ def request(prompt: str = "a lighthouse", side: int = 64) -> GenerationRequest:
         seed=11,
         model="starter",
     )
+
+
+def source(folder: Path, data: bytes, relation: Relation = "parent", media_type: str = "image/png") -> SourceImage:
+    """The bytes as an uploaded picture, named by their hash."""
+    name = hashlib.sha256(data).hexdigest()
+    (folder / name).write_bytes(data)
+    return SourceImage(name, str(folder / name), media_type, relation)
+
+
+def tampered(signed: bytes) -> bytes:
+    """A signed PNG with one changed byte inside its compressed pixels."""
+    changed = bytearray(signed)
+    changed[signed.rindex(b"IDAT") + 40] ^= 1
+    return bytes(changed)

@@ -15,9 +15,10 @@ import pytest
 from backend.errors import Unavailable
 from backend.images import decode, encode_jpeg, encode_png
 from backend.types import ModelFacts
+from safety.actions import FULLY_GENERATED, NAMESPACE
 from safety.certificates import issue_chain
 from safety.keys import Keys
-from safety.manifest import FULLY_GENERATED, NAMESPACE, Statement, commitment, manifest
+from safety.manifest import Statement, commitment, manifest
 from safety.provenance import READ_SETTINGS, Credentials, reading_settings
 from tests.unit.safety.samples import WORDING, picture, request
 

@@ -10,10 +10,11 @@ import pytest
 from backend.errors import SignetError
 from backend.images import decode
 from backend.types import CheckedImage, CredentialReport, Passport, Pixels, RawImage
+from safety.errors import Unsealable
 from safety.inspect import inspect
 from safety.passport import psnr_db
 from safety.provenance import Credentials
-from safety.seal import Encoders, Unsealable, seal
+from safety.seal import Encoders, seal
 from safety.watermark import mark_id_of, open_watermark
 from tests.unit.safety.samples import CornerMark, Fixed, LostMark, picture
 

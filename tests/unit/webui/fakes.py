@@ -12,7 +12,9 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from backend.errors import Conflict, InvalidParameter, NotFound, Problem, SignetError, Unavailable, UnknownModel
+from backend.errors import Conflict, InvalidParameter, NotFound, SignetError, Unavailable
+from backend.inputs import InputStore
+from backend.library import LibraryDesk
 from backend.requests import checked
 from backend.settings import Settings
 from backend.types import (
@@ -37,6 +39,7 @@ from backend.types import (
     WatermarkFacts,
     WatermarkReport,
 )
+from tests.support.library import FewModels
 
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 MODEL = ModelInfo(
@@ -64,17 +67,7 @@ class Health:
     running: int = 0
     free_bytes: int = 1 << 34
     loaded: tuple[str, ...] = ("starter",)
-
-
-class Models:
-    def __init__(self, *models: ModelInfo) -> None:
-        self.all = models
-
-    def find(self, name: str) -> ModelInfo:
-        for model in self.all:
-            if model.id == name:
-                return model
-        raise UnknownModel(name, [model.id for model in self.all])
+    paused: bool = False
 
 
 def picture(seed: int, kind: str = "PNG") -> bytes:
@@ -130,7 +123,7 @@ class FakeDesk:
     folder: Path
     settings: Settings
     instant: bool = True
-    known: Models = field(default_factory=lambda: Models(MODEL, TALL))
+    known: FewModels = field(default_factory=lambda: FewModels(MODEL, TALL))
     refused: dict[str, SignetError] = field(default_factory=dict)
     broken: Exception | None = None
 
@@ -141,12 +134,16 @@ class FakeDesk:
         self.history: dict[str, Record] = {}
         self.asked: list[Any] = []
         self.verified: list[bytes] = []
+        self.paused = False
+        self.known.refused_models = self.refused
+        catalog: Any = self.known
+        self.library = LibraryDesk(self.settings, catalog, InputStore(self.folder / "inputs", 1 << 30, 1 << 24))
 
     def submit(self, fields: Mapping[str, Any], principal: Principal) -> Job:
         if self.broken:
             raise self.broken
         self.asked.append((dict(fields), principal))
-        request = checked(fields, self.known, self.settings)
+        request = checked(fields, self.library.library, self.settings)
         with self.lock:
             job_id = f"j{len(self.all_jobs) + 1:04d}"
             job = Job(job_id, request, principal, "queued", START, START, Verdict("allow", "personal"))
@@ -180,7 +177,7 @@ class FakeDesk:
         return record
 
     def request(self, prompt: str, **fields: Any) -> GenerationRequest:
-        return checked({"prompt": prompt, "seed": 7, **fields}, self.known, self.settings)
+        return checked({"prompt": prompt, "seed": 7, **fields}, self.library.library, self.settings)
 
     def move(self, job_id: str, **changes: Any) -> None:
         with self.lock:
@@ -295,10 +292,26 @@ class FakeDesk:
         )
 
     def models(self) -> tuple[ModelInfo, ...]:
-        return self.known.all
+        return self.known.all()
 
-    def refused_models(self) -> Mapping[str, Problem]:
-        return {name: error.problem for name, error in self.refused.items()}
+    def unload(self, model_id: str) -> None:
+        self.asked.append(("unload", model_id))
+
+    def move_in_line(self, job_id: str, place: int, principal: Principal) -> Job:
+        self.asked.append(("move", job_id, place))
+        return self.job(job_id)
+
+    def pause(self, paused: bool) -> None:
+        self.paused = paused
+
+    def waiting(self) -> tuple[Job, ...]:
+        return tuple(job for job in self.all_jobs.values() if job.state == "queued")
+
+    def running(self) -> tuple[Job, ...]:
+        return tuple(job for job in self.all_jobs.values() if job.state in ("running", "sealing"))
+
+    def frames(self, job_id: str) -> Mapping[tuple[int, int], bytes]:
+        return {}
 
     def health(self) -> Health:
-        return Health()
+        return Health(paused=self.paused)

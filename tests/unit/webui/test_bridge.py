@@ -11,7 +11,8 @@ import pytest
 from backend.errors import Refused, SignetError
 from backend.samplers import SAMPLERS
 from backend.settings import Settings
-from tests.unit.webui.fakes import MODEL, TALL, FakeDesk, Models
+from tests.support.library import FewModels
+from tests.unit.webui.fakes import MODEL, TALL, FakeDesk
 from webui import bridge, parts
 from webui.tabs.settings import settings_table, shown_value
 from webui.tabs.txt2img import models_now
@@ -77,15 +78,15 @@ def test_recycle_takes_the_seed_of_the_newest_picture(desk: FakeDesk) -> None:
 def test_the_list_of_models_is_as_new_as_the_page(desk: FakeDesk) -> None:
     start = bridge.first_model(desk)
     later = replace(MODEL, id="later", title="Later")
-    desk.known = Models(MODEL, later)
+    desk.known = FewModels(MODEL, later)
     model, *led = models_now(desk, start)
     asked = model.constructor_args
     assert [ident for _, ident in asked["choices"]] == ["starter", "later"] and "value" not in asked
     assert all("value" not in update for update in led)
-    desk.known = Models(replace(TALL, id="other"))
+    desk.known = FewModels(replace(TALL, id="other"))
     model, steps, _, width, _ = models_now(desk, start)
     assert model.constructor_args["value"] == "other" and steps == 30 and width.value == 512
-    desk.known = Models()
+    desk.known = FewModels()
     assert models_now(desk, start)[0].choices == []
 
 

@@ -1,0 +1,97 @@
+"""Everything the engine needs for a job, looked up at the moment it starts: models as they are now, pictures as files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from backend.inputs import Input
+from backend.models.catalog import Catalog
+from backend.ports import HistoryStore
+from backend.requests import images_left
+from backend.storage import Storage
+from backend.types import GenerationRequest, Job, ModelInfo, ModelKind, Relation, SourceImage
+from backend.upscalers import LATENT, PIXEL
+from backend.wire import Work
+
+_CONTROLS: tuple[ModelKind, ...] = ("controlnet", "t2i-adapter", "ip-adapter")
+
+
+class Pictures(Protocol):
+    """Where pictures that people brought are kept. `input` raises NotFound."""
+
+    def input(self, ident: str) -> Input: ...
+
+
+def gather(job: Job, catalog: Catalog, pictures: Pictures, history: HistoryStore, storage: Storage) -> Work:
+    """The work order. Raises UnknownModel, UnreadableModel or NotFound if something has gone since the request."""
+    request = job.request
+    done = [record.index for record in history.of_job(job.id)]
+    return Work(
+        job.id,
+        request,
+        catalog.find(request.model),
+        job.verdict,
+        images_left(request, done),
+        resources=tuple(_resources(request, catalog)),
+        inputs=dict(_inputs(request, pictures)),
+        cells=tuple(_cells(request, history, storage)),
+    )
+
+
+def _resources(request: GenerationRequest, catalog: Catalog) -> Iterator[ModelInfo]:
+    """Each once."""
+    controls = {info.id: info for kind in _CONTROLS for info in catalog.all(kind)} if request.control else {}
+    seen: set[tuple[str, str]] = set()
+    wanted: list[ModelInfo] = []
+    if request.vae:
+        wanted.append(catalog.find(request.vae, "vae"))
+    wanted += [catalog.find(use.id, "lora") for words in request.words for use in words.loras]
+    wanted += [controls.get(unit.model) or catalog.find(unit.model, "controlnet") for unit in request.control]
+    if request.refiner:
+        wanted.append(catalog.find(request.refiner.model))
+    for name in _upscalers(request):
+        if name not in PIXEL and name not in LATENT:
+            wanted.append(catalog.find(name, "upscaler"))
+    wanted += _embeddings(request, catalog)
+    for info in wanted:
+        if (info.kind, info.id) not in seen:
+            seen.add((info.kind, info.id))
+            yield info
+
+
+def _upscalers(request: GenerationRequest) -> Iterator[str]:
+    if request.hires:
+        yield request.hires.upscaler
+    if request.upscale:
+        yield request.upscale.upscaler
+
+
+def _embeddings(request: GenerationRequest, catalog: Catalog) -> list[ModelInfo]:
+    """Those whose name stands somewhere in the text; the engine sees whether it stands there as a word."""
+    known = catalog.all("embedding")
+    if not known:
+        return []
+    texts = [text for words in request.words for text in (words.prompt, words.negative)]
+    texts += [request.hires.prompt, request.hires.negative] if request.hires else []
+    whole = "\n".join(texts).casefold()
+    return [info for info in known if info.id.rsplit("/", 1)[-1].casefold() in whole]
+
+
+def _inputs(request: GenerationRequest, pictures: Pictures) -> Iterator[tuple[str, SourceImage]]:
+    for name in request.inputs:
+        found = pictures.input(name)
+        relation: Relation = "parent" if name == request.init_image else "input"
+        yield name, SourceImage(name, str(found.path), found.media_type, relation)
+
+
+def _cells(request: GenerationRequest, history: HistoryStore, storage: Storage) -> Iterator[SourceImage | None]:
+    """The first picture of each job of a grid. A job without one leaves its place empty."""
+    for job_id in request.grid.cells if request.grid else ():
+        records = history.of_job(job_id) if job_id else ()
+        if records:
+            passport = records[0].passport
+            path = storage.path(records[0].path)
+            yield SourceImage(passport.sha256, str(path), passport.media_type, "component")
+        else:
+            yield None
