@@ -8,21 +8,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from backend.types import Event
+from backend.wire import Frame, Maps
 
 KEEP_JOBS = 500
+KEEP_FILMS = 24
+"""Jobs whose frames and maps are kept, the newest ones: a long film with maps takes some megabytes."""
 TERMINAL = frozenset({"done", "cancelled", "failed", "interrupted"})
 
 
 @dataclass(slots=True)
 class _Log:
     """`events` in order of seq; consecutive steps are conflated into the newest. `preview` is the newest JPEG,
-    `frames` are JPEGs by (picture, step) where a film was asked for."""
+    `frames` and `maps` are by (picture, step) where a film was asked for."""
 
     seq: int = 0
     events: list[Event] = field(default_factory=list)
     preview: bytes | None = None
     previews: int = 0
-    frames: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    frames: dict[tuple[int, int], Frame] = field(default_factory=dict)
+    maps: dict[tuple[int, int], Maps] = field(default_factory=dict)
 
 
 class EventLog:
@@ -54,15 +58,27 @@ class EventLog:
             log = self._logs.get(job_id)
             return log.preview if log else None
 
-    def put_frame(self, job_id: str, index: int, step: int, jpeg: bytes) -> None:
-        """Keep one frame of a film, as long as the job is remembered."""
+    def put_film(self, part: Frame | Maps) -> None:
+        """Keep a part of a film, until there are KEEP_FILMS newer ones."""
         with self._lock:
-            self._log(job_id).frames[index, step] = jpeg
+            log = self._log(part.job_id)
+            if isinstance(part, Frame):
+                log.frames[part.index, part.step] = part
+            else:
+                log.maps[part.index, part.step] = part
+            for old in [log for log in self._logs.values() if log.frames or log.maps][:-KEEP_FILMS]:
+                old.frames.clear()
+                old.maps.clear()
 
-    def frames(self, job_id: str) -> dict[tuple[int, int], bytes]:
+    def frames(self, job_id: str) -> dict[tuple[int, int], Frame]:
         with self._lock:
             log = self._logs.get(job_id)
             return dict(log.frames) if log else {}
+
+    def maps(self, job_id: str) -> dict[tuple[int, int], Maps]:
+        with self._lock:
+            log = self._logs.get(job_id)
+            return dict(log.maps) if log else {}
 
     def drop_preview(self, job_id: str) -> None:
         with self._lock:

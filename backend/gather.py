@@ -1,10 +1,11 @@
-"""Everything the engine needs for a job, looked up at the moment it starts: models as they are now, pictures as files."""
+"""Everything the engine needs for a job, looked up when it starts: models as they are now, pictures as files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Protocol
 
+from backend.errors import Conflict
 from backend.inputs import Input
 from backend.models.catalog import Catalog
 from backend.ports import HistoryStore
@@ -24,9 +25,13 @@ class Pictures(Protocol):
 
 
 def gather(job: Job, catalog: Catalog, pictures: Pictures, history: HistoryStore, storage: Storage) -> Work:
-    """The work order. Raises UnknownModel, UnreadableModel or NotFound if something has gone since the request."""
+    """The work order. Raises UnknownModel, UnreadableModel or NotFound if something has gone since the request, and
+    Conflict for a sheet without a single picture."""
     request = job.request
     done = [record.index for record in history.of_job(job.id)]
+    cells = tuple(_cells(request, history, storage))
+    if request.grid and not any(cells):
+        raise Conflict("None of the pictures of this sheet was made.", "Their jobs say why.")
     return Work(
         job.id,
         request,
@@ -35,19 +40,18 @@ def gather(job: Job, catalog: Catalog, pictures: Pictures, history: HistoryStore
         images_left(request, done),
         resources=tuple(_resources(request, catalog)),
         inputs=dict(_inputs(request, pictures)),
-        cells=tuple(_cells(request, history, storage)),
+        cells=cells,
     )
 
 
 def _resources(request: GenerationRequest, catalog: Catalog) -> Iterator[ModelInfo]:
     """Each once."""
-    controls = {info.id: info for kind in _CONTROLS for info in catalog.all(kind)} if request.control else {}
     seen: set[tuple[str, str]] = set()
     wanted: list[ModelInfo] = []
     if request.vae:
         wanted.append(catalog.find(request.vae, "vae"))
     wanted += [catalog.find(use.id, "lora") for words in request.words for use in words.loras]
-    wanted += [controls.get(unit.model) or catalog.find(unit.model, "controlnet") for unit in request.control]
+    wanted += [catalog.find(unit.model, _CONTROLS) for unit in request.control]
     if request.refiner:
         wanted.append(catalog.find(request.refiner.model))
     for name in _upscalers(request):

@@ -19,6 +19,7 @@ from backend.models.cards import Sort
 from backend.models.catalog import Catalog
 from backend.models.sidecars import Notes
 from backend.preprocessors import preprocess, unavailable
+from backend.presets import PresetStore
 from backend.prompts import styles as style_files
 from backend.prompts import wildcards
 from backend.prompts.counter import Count, Counter
@@ -53,6 +54,7 @@ class LibraryDesk:
     def __init__(self, settings: Settings, catalog: Catalog, inputs: InputStore) -> None:
         self._settings = settings
         self.catalog = catalog
+        self.presets = PresetStore(settings.data / "presets.json")
         self._inputs = inputs
         self._lock = threading.Lock()
         self._counters: dict[str, Counter] = {}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,15 +26,18 @@ from backend.errors import (
 )
 from backend.events import EventLog
 from backend.gather import gather
+from backend.hooks import Hooks, NoHooks, names_of
 from backend.ids import new_id
 from backend.journal import Journal
 from backend.library import LibraryDesk
 from backend.line import Line
+from backend.plans import PlanDesk
 from backend.ports import Admission, HistoryStore, JobStore, Verifier
 from backend.requests import checked
 from backend.settings import Settings
 from backend.storage import Storage
 from backend.supervisor import EngineLink
+from backend.training import TrainingDesk
 from backend.types import (
     Event,
     HistoryPage,
@@ -55,7 +59,10 @@ EngineState = Literal["starting", "ready", "restarting", "failed", "stopped"]
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What the state line shows. `waiting` and `running` count jobs, `free_bytes` is disk space for pictures."""
+    """What the state line shows. `waiting` and `running` count jobs, `free_bytes` is disk space for pictures.
+
+    `memory_used` of `memory_budget` bytes are taken by the weights of models.
+    """
 
     engine: EngineState
     detail: str
@@ -65,6 +72,8 @@ class Health:
     free_bytes: int
     loaded: tuple[str, ...]
     paused: bool = False
+    memory_used: int = 0
+    memory_budget: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +97,12 @@ class Service:
         admission: Admission,
         verifier: Verifier,
         link: EngineLink,
+        hooks: Hooks | None = None,
     ) -> None:
         self.settings = settings
         self.library = library
+        self._hooks: Hooks = hooks or NoHooks()
+        self.plans = PlanDesk(self, self._hooks, names_of(library), settings)
         self._stores = stores
         self._catalog = library.catalog
         self._admission = admission
@@ -103,7 +115,8 @@ class Service:
         self._engine: EngineState = "starting"
         self._detail = "The engine is starting."
         self._device: str | None = None
-        self._loaded: tuple[str, ...] = ()
+        self._loaded = wire.Loaded(())
+        self.trainings = TrainingDesk(self, library, admission, link, settings)
 
     def start(self) -> None:
         self._link.start(self._hear)
@@ -112,6 +125,7 @@ class Service:
         """Stop the engine. Jobs that wait or run are offered again at the next start."""
         self._engine = "stopped"
         self._link.close()
+        self.trainings.close()
         for job_id in (*self._line.running, *self._line.waiting):
             self._settle(job_id, "interrupted")
 
@@ -119,7 +133,13 @@ class Service:
 
     def submit(self, fields: Mapping[str, Any], principal: Principal) -> Job:
         """Check, admit and queue a request. Raises the SignetError that says why not."""
-        request = checked(fields, self.library.library, self.settings)
+        job = self.admit(fields, principal)
+        self.enqueue((job,))
+        return job
+
+    def admit(self, fields: Mapping[str, Any], principal: Principal) -> Job:
+        """A request as the job it would be, checked and admitted; `enqueue` takes it up. Raises as `submit`."""
+        request = checked(self._hooks.changed_fields(fields, principal), self.library.library, self.settings)
         self._check_can_run()
         now = datetime.now(UTC)
         try:
@@ -129,13 +149,30 @@ class Service:
             job = Job(new_id(), request, principal, "refused", now, now, silent, problem=asdict(error.problem))
             self._stores.jobs.add(job)
             raise
+        return Job(new_id(), request, principal, "queued", now, now, verdict)
+
+    def enqueue(self, jobs: Sequence[Job]) -> None:
+        """Queue admitted jobs, all of them or none. Raises Busy if they are more than may wait."""
         with self._lock:
-            if len(self._line.waiting) >= self.settings.max_waiting_jobs:
-                raise Busy(f"{len(self._line.waiting)} jobs are waiting already.", retry_after=30)
-            job = Job(new_id(), request, principal, "queued", now, now, verdict)
-            self._stores.jobs.add(job)
-            self._enqueue(job)
-        return job
+            if len(self._line.waiting) + len(jobs) > self.settings.max_waiting_jobs:
+                more = f" {len(jobs)} more are too many." if len(jobs) > 1 else ""
+                raise Busy(f"{len(self._line.waiting)} jobs are waiting already.{more}", retry_after=30)
+            self._write_down(jobs)
+            self._line.waiting |= {job.id: job for job in jobs}
+            self._tell_positions()
+            self._dispatch()
+
+    def _write_down(self, jobs: Sequence[Job]) -> None:
+        written: list[Job] = []
+        try:
+            for job in jobs:
+                self._stores.jobs.add(job)
+                written.append(job)
+        except SignetError:
+            for job in written:  # nobody will hear of these
+                with suppress(SignetError):
+                    self._stores.jobs.move(job.id, "cancelled")
+            raise
 
     def resume(self, job_id: str, principal: Principal) -> Job:
         """Queue an interrupted job again; pictures that it has already made are kept and not made twice."""
@@ -159,6 +196,7 @@ class Service:
             job = self._stores.jobs.move(job_id, "cancelled")
             self._line.drop(job_id)
             self._tell(job_id, "cancelled", message="cancelled before it started")
+            self._hooks.job_ended(job)
             self._dispatch()
         return job
 
@@ -206,9 +244,13 @@ class Service:
         """The newest preview as JPEG, while the job runs."""
         return self._events.preview(job_id)
 
-    def frames(self, job_id: str) -> Mapping[tuple[int, int], bytes]:
-        """JPEGs of a film by (picture, step), where the request asked for one."""
+    def frames(self, job_id: str) -> Mapping[tuple[int, int], wire.Frame]:
+        """A film by (picture, step), where the request asked for one."""
         return self._events.frames(job_id)
+
+    def maps(self, job_id: str) -> Mapping[tuple[int, int], wire.Maps]:
+        """Where the words of the prompt looked, by (picture, step), where the request asked for it."""
+        return self._events.maps(job_id)
 
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
         """Block until the job is through (or `timeout` seconds have passed) and return it."""
@@ -271,6 +313,13 @@ class Service:
         """Let the engine forget a model that no job under way needs."""
         self._link.unload(model_id)
 
+    def idle(self) -> bool:
+        """Whether nothing waits or runs and the engine is up."""
+        if self.trainings.active:
+            return False
+        with self._lock:
+            return self._engine == "ready" and not self._line.waiting and not self._line.running
+
     def health(self) -> Health:
         with self._lock:
             line = self._line
@@ -281,8 +330,10 @@ class Service:
                 waiting=len(line.waiting),
                 running=len(line.running),
                 free_bytes=self._stores.storage.room(),
-                loaded=self._loaded,
+                loaded=self._loaded.models,
                 paused=line.paused,
+                memory_used=self._loaded.used,
+                memory_budget=self._loaded.budget,
             )
 
     # ---- the queue
@@ -326,27 +377,28 @@ class Service:
     # ---- what the engine says (one thread, in order)
 
     def _hear(self, message: wire.FromEngine) -> None:
-        try:
-            self._on_message(message)
-        except SignetError as error:
-            _LOG.warning("%s", error)
-        except Exception:  # noqa: BLE001 - the studio's edge towards the engine: logged, and the queue goes on
-            _LOG.exception("while handling %s", type(message).__name__)
+        for listener in (self._on_message, self.trainings.hear):
+            try:
+                listener(message)
+            except SignetError as error:
+                _LOG.warning("%s", error)
+            except Exception:  # noqa: BLE001 - the studio's edge towards the engine: logged, and the queue goes on
+                _LOG.exception("while handling %s", type(message).__name__)
 
     def _on_message(self, message: wire.FromEngine) -> None:
         match message:
             case wire.Ready(device):
                 self._set_engine("ready", "", device)
                 self._dispatch()
-            case wire.Loaded(models):
-                self._loaded = models
+            case wire.Loaded():
+                self._loaded = message
             case wire.Progress():
                 self._tell_progress(message)
             case wire.Preview(job_id, jpeg):
                 if job_id in self._line.running:
                     self._events.put_preview(job_id, jpeg)
-            case wire.Frame(job_id, index, step, jpeg):
-                self._events.put_frame(job_id, index, step, jpeg)
+            case wire.Frame() | wire.Maps():
+                self._events.put_film(message)
             case wire.Sealed(job_id, sealed):
                 self._keep(job_id, sealed)
             case wire.Ended():
@@ -363,7 +415,7 @@ class Service:
     def _set_engine(self, state: EngineState, detail: str, device: str | None) -> None:
         with self._lock:
             self._engine, self._detail, self._device = state, detail, device
-            self._loaded = self._loaded if device else ()
+            self._loaded = self._loaded if device else wire.Loaded(())
 
     def _tell_progress(self, message: wire.Progress) -> None:
         if message.job_id not in self._line.running:
@@ -394,6 +446,7 @@ class Service:
             problem = Broken(trace).problem
         else:
             self._tell(job_id, "image", record_id=record.id)
+            self._hooks.picture_kept(record)
             return
         self._link.cancel(job_id)
         self._fail(job_id, problem)
@@ -431,6 +484,7 @@ class Service:
             self._events.drop_preview(job_id)
             said = problem.sentence() if problem and job.state == state else ""
             self._tell(job_id, _PHASES[job.state], problem=job.problem, message=said)
+            self._hooks.job_ended(job)
 
     def _write_ends(self) -> None:
         for job in tuple(self._unwritten.values()):

@@ -29,7 +29,11 @@ class Settings(BaseSettings):
     offline: bool = Field(False, description="Refuse every outgoing connection of the studio and the engine.")
 
     default_model: str = Field("starter", description="Model used when a request names none.")
-    model_folders: tuple[Path, ...] = Field((), description="More folders with checkpoints, read in place.")
+    model_folders: tuple[Path, ...] = Field(
+        (),
+        description="More folders with models, read in place: any folder, an A1111 or ComfyUI root, an "
+        "extra_model_paths.yaml, or a Hugging Face cache.",
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where models run.")
     threads: int | None = Field(None, ge=1, description="CPU threads of the engine; all cores when empty.")
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp8", "nf4", "int8", "int8-torchao"] = Field(

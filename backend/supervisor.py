@@ -14,7 +14,20 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Protocol
 
-from backend.wire import Cancel, Crashed, Ended, EngineConfig, FromEngine, GaveUp, Ready, Stop, ToEngine, Unload, Work
+from backend.wire import (
+    Cancel,
+    Crashed,
+    Ended,
+    EngineConfig,
+    FromEngine,
+    GaveUp,
+    Ready,
+    Stop,
+    ToEngine,
+    Train,
+    Unload,
+    Work,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,6 +51,8 @@ class EngineLink(Protocol):
     def start(self, on_message: Callable[[FromEngine], None]) -> None: ...
 
     def submit(self, work: Work) -> None: ...
+
+    def train(self, order: Train) -> None: ...
 
     def cancel(self, job_id: str) -> None: ...
 
@@ -81,6 +96,10 @@ class Supervisor:
     def submit(self, work: Work) -> None:
         self._busy.add(work.job_id)
         self._send(work)
+
+    def train(self, order: Train) -> None:
+        self._busy.add(order.job_id)
+        self._send(order)
 
     def cancel(self, job_id: str) -> None:
         self._send(Cancel(job_id))

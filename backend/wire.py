@@ -10,6 +10,7 @@ from typing import Literal
 from backend.errors import Problem
 from backend.ports import SafetyDesk
 from backend.types import GenerationRequest, ModelInfo, ModelKind, SealedImage, SourceImage, Verdict
+from backend.types.training import TrainingRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,20 @@ class Unload:
 
 
 @dataclass(frozen=True, slots=True)
+class Train:
+    """Studio to engine: train a LoRA, or go on from the checkpoint in `folder`; Cancel with the same id stops it.
+
+    The pictures lie in `folder`/pictures with their captions, the LoRA is written to `output`.
+    """
+
+    job_id: str
+    request: TrainingRequest
+    model: ModelInfo
+    folder: Path
+    output: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """Studio to engine: finish nothing, end now."""
 
@@ -81,12 +96,39 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame of the film of picture `index`: the estimate after `step`, a small JPEG like a preview."""
+    """One frame of the film of picture `index`: the estimate after `step`, a small JPEG like a preview.
+
+    `noisy` is what the denoiser was given for it, `sigma` the noise level then. `moved` tells how far the step took the
+    sample, `changed` how far the estimate is from that of the step before (root mean squares, in latents).
+    """
 
     job_id: str
     index: int
     step: int
     jpeg: bytes = field(repr=False)
+    noisy: bytes = field(default=b"", repr=False)
+    sigma: float = 0.0
+    moved: float = 0.0
+    changed: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WordMap:
+    """Where a picture attended to a word: a PNG of at most 64 pixels. `share` is the word's part among all words."""
+
+    word: str
+    share: float
+    png: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Maps:
+    """The heat maps of picture `index` at `step`, a word of the prompt each, in order."""
+
+    job_id: str
+    index: int
+    step: int
+    words: tuple[WordMap, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +147,24 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class Trained:
+    """A training has come to `step`. `average` is the moving average of the loss; `wrote` says that the LoRA as it is
+    now lies in its file. Without a `loss` nothing was learned since the message before."""
+
+    job_id: str
+    step: int
+    loss: float | None = None
+    average: float | None = None
+    wrote: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
-    """Which models are in memory now, least recently used first."""
+    """Which models are in memory now, least recently used first. `used` of `budget` bytes are taken by weights."""
 
     models: tuple[str, ...]
+    used: int = field(default=0, compare=False)
+    budget: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +181,8 @@ class GaveUp:
     detail: str
 
 
-ToEngine = Work | Cancel | Unload | Stop
-FromEngine = Ready | Progress | Preview | Frame | Sealed | Ended | Loaded | Crashed | GaveUp
+ToEngine = Work | Train | Cancel | Unload | Stop
+FromEngine = Ready | Progress | Preview | Frame | Maps | Sealed | Ended | Trained | Loaded | Crashed | GaveUp
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@
     python -m training.control export                          the diffusers folder, fp16
 
 The denoiser stays as it is; the loss is its own, over noisy latents of pictures whose edges are known. "own" needs
-nothing but the exported model, "art" the files of the earlier stages. Part 0 of each source is held out of training;
-in "own" it holds concepts that no other part has.
+nothing but the exported model, "art" the files of the earlier stages.
 """
 
 from __future__ import annotations
@@ -16,11 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning threads starve a small machine
@@ -28,24 +24,32 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: spinning th
 import cv2
 import numpy as np
 import torch
-from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import ControlNetModel, StableDiffusionControlNetPipeline, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor, nn
 
-from backend.preprocessors import preprocess
 from backend.types import Pixels
 from training import denoiser, geometry, running, sheet
-from training.captions import COLOURS, SYNONYMS, article
-from training.everyday import EVERYDAY
+from training.control_pictures import FOLDER, PART, SOURCES, Pictures, as_hints, edges, prepare, words
 
-PART = 64  # pictures in a file
 BATCH = 32
 PEAK = 1e-3
-UNWORDED = 0.3  # share of pictures shown without their caption, so that edges must speak for themselves
-HELD_CONCEPTS = 16
 REACH = 2  # pixels by which an edge may miss and still count
 LIMIT = 6 * 2**20
 HINT_CHANNELS = (16, 32, 64, 96, 128)
+CARD = """---
+license: apache-2.0
+---
+# Starter edges
+
+A small ControlNet for the starter model: pictures follow white lines on black, as the preprocessor "canny" draws them
+at 128 x 128 pixels. It is a copy of the denoiser's encoder without attention to words, 2.9 million weights, made by
+`python -m training.control` and loaded by diffusers as any other `ControlNetModel`.
+
+{measured}
+
+It knows the icon-like pictures the starter knows; edges of photographs are far from what it has seen.
+"""
 
 
 def build(unet: UNet2DConditionModel) -> ControlNetModel:
@@ -88,135 +92,6 @@ class Guided(nn.Module):
         )
 
 
-# ---- pictures with known latents and words
-
-
-def prompts(part: int, rng: Random) -> list[str]:
-    """PART captions in the grammar of the training; part 0 keeps its concepts to itself."""
-    concepts = sorted(EVERYDAY)
-    held = concepts[:: len(concepts) // HELD_CONCEPTS][:HELD_CONCEPTS]
-    pool = held if part == 0 else [concept for concept in concepts if concept not in held]
-    return [_caption(rng.choice(pool), rng) for _ in range(PART)]
-
-
-def _caption(concept: str, rng: Random) -> str:
-    text = article(concept)
-    if rng.random() < 0.4:
-        text += f" on {article(rng.choice(list(COLOURS)))} background"
-    return f"{text}, {rng.choice(SYNONYMS[rng.choice(list(SYNONYMS))])}"
-
-
-@torch.no_grad()
-def words(pipeline: StableDiffusionPipeline, said: list[str]) -> Tensor:
-    """States of captions, (N, 77, 256)."""
-    ids = pipeline.tokenizer(said, padding="max_length", truncation=True, return_tensors="pt").input_ids
-    states: Tensor = pipeline.text_encoder(ids).last_hidden_state
-    return states
-
-
-@torch.no_grad()
-def pixels(pipeline: StableDiffusionPipeline, latents: Tensor) -> Tensor:
-    """Scaled latents (N, C, 8, 8) to pictures, uint8 (N, 128, 128, 3)."""
-    parts = [
-        pipeline.vae.decode(some.float() / pipeline.vae.config.scaling_factor, return_dict=False)[0]
-        for some in torch.split(latents, 16)
-    ]
-    return ((torch.cat(parts) / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
-
-
-def draw_own(pipeline: StableDiffusionPipeline, _: Path, part: int, seed: int) -> dict[str, Tensor]:
-    """A part of pictures the model draws itself, twenty steps each."""
-    states = words(pipeline, prompts(part, Random(seed * 1000 + part)))
-    nothing = words(pipeline, [""])
-    noise = torch.Generator().manual_seed(seed * 1000 + part)
-    drawn: list[Tensor] = []
-    for some in torch.split(states, 16):
-        with torch.autocast("cpu", torch.bfloat16):
-            drawn.append(
-                pipeline(
-                    prompt_embeds=some, negative_prompt_embeds=nothing.expand_as(some), output_type="latent",
-                    height=geometry.SIZE, width=geometry.SIZE, num_inference_steps=sheet.STEPS,
-                    guidance_scale=sheet.GUIDANCE, generator=noise,
-                ).images.float()
-            )  # fmt: skip
-    return {"latents": torch.cat(drawn), "states": states}
-
-
-def draw_art(_: StableDiffusionPipeline, work: Path, part: int, seed: int) -> dict[str, Tensor]:
-    """A part of the cache the denoiser was trained on: real art in the scenes it was shown in."""
-    tensors, _facts = running.load(work / "latents.safetensors")
-    chosen = torch.multinomial(
-        tensors["weights"], len(tensors["weights"]), generator=torch.Generator().manual_seed(seed)
-    )[part * PART : (part + 1) * PART]  # fmt: skip
-    pool = np.load(work / denoiser.POOL, mmap_mode="r")
-    return {
-        "latents": tensors["latents"][chosen].float(),
-        "states": torch.from_numpy(pool[tensors["captions"][chosen, 0].numpy()]).float(),
-    }
-
-
-SOURCES: Mapping[str, Callable[[StableDiffusionPipeline, Path, int, int], dict[str, Tensor]]] = {
-    "own": draw_own,
-    "art": draw_art,
-}
-
-
-def prepare(model: Path, work: Path, source: str, parts: int, seed: int) -> None:
-    """Leaves `work/control/SOURCE-0000.safetensors` and so on; goes on behind those that are there."""
-    pipeline = sheet.load(model)
-    sheet.use(pipeline, "Euler a")
-    for number in range(parts):
-        path = work / "control" / f"{source}-{number:04d}.safetensors"
-        if path.exists():
-            continue
-        tensors = SOURCES[source](pipeline, work, number, seed)
-        pictures = pixels(pipeline, tensors["latents"])
-        halves = {name: tensor.half() for name, tensor in tensors.items()}
-        running.save(path, {**halves, "pictures": pictures}, {})
-        print(f"control: {source} part {number + 1} of {parts}", flush=True)
-
-
-def edges(picture: Pixels, low: float = 100, high: float = 200) -> Pixels:
-    """The hint of a picture, (128, 128, 3)."""
-    size = picture.shape[0]
-    return preprocess("canny", picture, width=size, height=size, low=low, high=high)
-
-
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """Scaled latents (N, C, 8, 8), states (N, 77, 256) and pictures (N, 128, 128, 3), all held in memory."""
-
-    latents: Tensor
-    states: Tensor
-    pictures: Tensor
-
-    @classmethod
-    def read(cls, work: Path, *, held: bool) -> Pictures:
-        """The held-out part of every source, or all the others."""
-        paths = sorted(path for path in (work / "control").glob("*-*.safetensors") if ("-0000" in path.name) == held)
-        if not paths:
-            raise SystemExit("There are no pictures yet: run `python -m training.control data` with --parts 2 or more.")
-        parts = [running.load(path)[0] for path in paths]
-        return cls(*(torch.cat([part[name] for part in parts]) for name in ("latents", "states", "pictures")))
-
-    def draw(self, count: int, nothing: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Random latents, states (some of them `nothing`) and hints (B, 3, 128, 128), each with its own thresholds."""
-        chosen = torch.randint(0, len(self.latents), (count,))
-        states = self.states[chosen].float()
-        states[torch.rand(count) < UNWORDED] = nothing
-        low = torch.randint(30, 120, (count,)).tolist()
-        hints = [edges(self.pictures[row].numpy(), first, 2 * first) for row, first in zip(chosen, low, strict=True)]
-        return self.latents[chosen].float(), states, as_hints(hints)
-
-
-def as_hints(hints: list[Pixels]) -> Tensor:
-    """Hints (H, W, 3) as a net takes them: (N, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(np.stack(hints)).permute(0, 3, 1, 2).float() / 255
-
-
-# ---- stages
-
-
 def train(model: Path, work: Path, *, minutes: float, seed: int, resume: bool, shards: int) -> None:
     """Trains for `minutes`, resumed parts included, and leaves `work/control/net.safetensors`."""
     torch.manual_seed(seed)
@@ -227,7 +102,7 @@ def train(model: Path, work: Path, *, minutes: float, seed: int, resume: bool, s
     signal = geometry.scheduler().alphas_cumprod.float()
     net = build(unet)
     run = running.begin(net, minutes=minutes, peak=PEAK, decay=0.998)
-    path = work / "control" / "net.safetensors"
+    path = work / FOLDER / "net.safetensors"
     if resume and path.exists():
         run.resume(path)
         torch.manual_seed(seed + run.step)
@@ -250,7 +125,7 @@ def train(model: Path, work: Path, *, minutes: float, seed: int, resume: bool, s
 def trained(model: Path, work: Path) -> ControlNetModel:
     """The averaged weights of the last checkpoint."""
     net = build(sheet.load(model).unet)
-    net.load_state_dict(running.part(running.load(work / "control" / "net.safetensors")[0], "average"))
+    net.load_state_dict(running.part(running.load(work / FOLDER / "net.safetensors")[0], "average"))
     return net.eval()
 
 
@@ -293,17 +168,20 @@ def measure(model: Path, work: Path, *, count: int, seed: int) -> dict[str, floa
         for name, made in drawn.items()
     }
     rows = [[held.pictures[row].numpy() for row in chosen[:12]], hints[:12], drawn["with"][:12], drawn["without"][:12]]
-    Image.fromarray(np.concatenate([np.concatenate(row, 1) for row in rows])).save(work / "control" / "sheet.png")
-    print(f"control: edge F1 {json.dumps(scores)} over {len(chosen)} held-out pictures", flush=True)
+    Image.fromarray(np.concatenate([np.concatenate(row, 1) for row in rows])).save(work / FOLDER / "sheet.png")
+    scores["pictures"] = len(chosen)
+    (work / FOLDER / "scores.json").write_text(json.dumps(scores) + "\n", encoding="utf-8")
+    print(f"control: edge F1 {json.dumps(scores)}", flush=True)
     return scores
 
 
 def export(model: Path, work: Path, target: Path) -> int:
-    """Writes the diffusers folder; gives the size of the weights in bytes."""
+    """Writes the diffusers folder with its model card; gives the size of the weights in bytes."""
     net = trained(model, work).half()
     net.save_pretrained(target, safe_serialization=True)
     about = {"title": "Starter edges", "family": "sd1", "licence": "Apache-2.0", "preprocessor": "canny"}
     (target / "signet.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    (target / "README.md").write_text(card(work), encoding="utf-8")
     weights = target / "diffusion_pytorch_model.safetensors"
     weights.chmod(0o644)
     size = weights.stat().st_size
@@ -311,6 +189,20 @@ def export(model: Path, work: Path, target: Path) -> int:
         raise SystemExit(f"The weights take {size / 2**20:.2f} MiB, the limit is {LIMIT / 2**20:.0f} MiB.")
     print(f"control: {size / 2**20:.2f} MiB in {target}", flush=True)
     return size
+
+
+def card(work: Path) -> str:
+    """The model card, with what `measure` found."""
+    path = work / FOLDER / "scores.json"
+    measured = "Not measured."
+    if path.exists():
+        scores = json.loads(path.read_text(encoding="utf-8"))
+        measured = (
+            f"On {scores['pictures']} held-out pictures the edges of what was drawn agree with the hint to F1 = "
+            f"{scores['with']:.2f} (within {REACH} pixels at 128 x 128), against {scores['without']:.2f} without the "
+            "control, all else equal."
+        )
+    return CARD.format(measured=measured)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -62,7 +62,7 @@ def _middleware(app: FastAPI, desk: Desk) -> None:
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(desk.settings.allowed_origins),
-        allow_methods=["GET", "POST", "PATCH", "DELETE"],
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
         allow_headers=["content-type", "last-event-id", "x-requested-with"],
     )
     app.add_middleware(Gate, settings=desk.settings)

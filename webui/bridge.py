@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from backend import samplers
-from backend.errors import NotFound, SignetError
+from backend.errors import InvalidParameter, NotFound, SignetError
 from backend.types import GenerationRequest, HistoryQuery, ModelInfo, Principal
 from webui.desk import Desk
-from webui.messages import as_mapping, problem_of
+from webui.messages import as_mapping, clean, problem_of
 
 FIELDS = ("model", "prompt", "negative", "sampler", "schedule", "steps", "cfg", "width", "height", "seed", "count")
 """The components of the form, in the order in which Gradio hands over their values."""
 
 USER = Principal(source="ui")
 RANDOM = -1
+_NUMBERS = ("steps", "cfg", "width", "height", "seed", "count")
 _WHOLE = frozenset({"steps", "width", "height", "seed", "count"})
 
 
@@ -38,29 +41,64 @@ def form_of(request: GenerationRequest, *, seed: int | None = None) -> dict[str,
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
-    """What "send to txt2img" asks for: `record:ID`, `job:ID` or `job:ID:random` (keep drawing seeds)."""
+class Sent:
+    """What fills the form. `form` is for the components, `request` for the script's own controls.
 
-    kind: str
-    ident: str
-    random: bool
+    A `partial` one, such as a pasted text, leaves alone what it does not name.
+    """
 
-    @classmethod
-    def parse(cls, text: str) -> Sending:
-        kind, _, rest = text.partition(":")
-        ident, _, flag = rest.partition(":")
-        if kind not in ("record", "job") or not ident:
-            raise NotFound("picture", text)
-        return cls(kind, ident, flag == "random")
+    form: Mapping[str, Any]
+    request: Mapping[str, Any]
+    partial: bool = False
 
 
-def form_sent(desk: Desk, text: str) -> dict[str, Any]:
-    """Component values for what was sent. A picture brings its own seed and a count of one."""
-    sending = Sending.parse(text)
-    if sending.kind == "job":
-        return form_of(desk.job(sending.ident).request, seed=RANDOM if sending.random else None)
-    passport = desk.record(sending.ident).passport
-    return {**form_of(passport.request, seed=passport.seed), "count": 1}
+def form_sent(desk: Desk, text: str) -> Sent:
+    """What was sent: `record:ID`, `job:ID`, `job:ID:random` (keep drawing seeds) or `fields:JSON`.
+
+    A picture brings its own seed and a count of one. Raises NotFound or InvalidParameter.
+    """
+    kind, _, rest = text.partition(":")
+    if kind == "fields":
+        fields = _object("sent", rest)
+        return Sent(_fitting(desk, fields), fields, partial=True)
+    ident, _, flag = rest.partition(":")
+    if kind == "job" and ident:
+        request = desk.job(ident).request
+        return _sent(request, RANDOM if flag == "random" else None, request.count)
+    if kind == "record" and ident:
+        passport = desk.record(ident).passport
+        return _sent(passport.request, passport.seed, 1)
+    raise NotFound("picture", clean(text, 80))
+
+
+def _sent(request: GenerationRequest, seed: int | None, count: int) -> Sent:
+    form = {**form_of(request, seed=seed), "count": count}
+    return Sent(form, {**request.model_dump(mode="json", exclude={"words"}), **form})
+
+
+def _fitting(desk: Desk, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a stranger's fields those that the components can show; names in our spelling."""
+    texts = {name: fields[name] for name in ("prompt", "negative") if isinstance(fields.get(name), str)}
+    numbers = {name: fields[name] for name in _NUMBERS if type(fields.get(name)) in (int, float)}
+    names: dict[str, str] = {}
+    with suppress(SignetError):
+        sampler, schedule = fields.get("sampler"), fields.get("schedule", samplers.AUTOMATIC)
+        if isinstance(sampler, str) and isinstance(schedule, str):
+            names = dict(zip(("sampler", "schedule"), samplers.resolve(sampler, schedule), strict=True))
+    with suppress(SignetError):
+        if isinstance(fields.get("model"), str):
+            names["model"] = desk.library.catalog.find(fields["model"]).id
+    return {**texts, **numbers, **names}
+
+
+def _object(field: str, text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise InvalidParameter(field, f"{field} is not a JSON object.")
+    return found
 
 
 def newest_seed(desk: Desk) -> int:
@@ -88,11 +126,14 @@ def schedules_of(sampler: str) -> tuple[str, ...]:
         return (samplers.AUTOMATIC,)
 
 
-def submitted(desk: Desk, values: Sequence[Any]) -> Mapping[str, Any]:
-    """Hand the form to the front desk. The answer names the job, or says in plain words what is wrong."""
+def submitted(desk: Desk, values: Sequence[Any], extra: str = "") -> Mapping[str, Any]:
+    """Hand the form to the front desk, with a JSON object of further fields, which win; null takes a field away.
+
+    The answer names the job, or says in plain words what is wrong.
+    """
     try:
-        fields = fields_of(values)
-        job = desk.submit(fields, USER)
+        fields = {**fields_of(values), **(_object("extra", extra) if extra else {})}
+        job = desk.submit({name: value for name, value in fields.items() if value is not None}, USER)
     except Exception as error:  # noqa: BLE001 - an edge: problem_of logs what is unexpected
         return {"problem": as_mapping(problem_of(error))}
     size = {"width": job.request.width, "height": job.request.height}

@@ -12,8 +12,10 @@ from typing import Self
 
 from backend import images
 from backend.errors import SignetError, Unavailable
+from backend.hooks import names_of
 from backend.journal import Journal
 from backend.models.catalog import Catalog
+from backend.models.hashes import Hasher
 from backend.service import Service, Stores
 from backend.settings import Settings
 from backend.storage import Storage, lock_folder
@@ -23,6 +25,7 @@ from backend.wire import EngineConfig
 from db.engine import open_database
 from db.history import SqlHistory
 from db.jobs import SqlJobs
+from extensions.opening import open_extensions
 from safety.admit import Gate
 from safety.desk import DeskConfig, open_desk, open_verifier
 from webui.options import make_folders, open_library
@@ -68,7 +71,10 @@ def open_services(settings: Settings, *, principal_source: Source, working: bool
         if working:
             _recover(journal)
         desk = _desk_config(settings)
-        library = open_library(settings)
+        hasher = Hasher(settings.data / "model-hashes.json")
+        library = open_library(settings, hasher)
+        hooks = open_extensions(names_of(library))
+        stack.callback(hooks.close)
         service = Service(
             settings,
             Stores(jobs, history, storage, journal),
@@ -76,10 +82,13 @@ def open_services(settings: Settings, *, principal_source: Source, working: bool
             Gate(),
             open_verifier(desk, history),
             Supervisor(_engine_config(settings, desk, library.catalog)),
+            hooks,
         )
         if working:
             service.start()
             stack.callback(service.close)
+            hasher.start(library.catalog.everything, service.idle)
+            stack.callback(hasher.close)
         return Services(settings, Principal(source=principal_source), service, stack.pop_all())
 
 

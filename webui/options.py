@@ -10,10 +10,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pathlib import Path
+
 from backend.errors import BadRequest, Problem, Unavailable
 from backend.inputs import InputStore
 from backend.library import LibraryDesk
 from backend.models.catalog import Catalog
+from backend.models.hashes import Hasher
+from backend.models.roots import OWN_FOLDERS
 from backend.settings import ROOT, Settings
 
 STARTER = ROOT / "models" / "starter"
@@ -35,21 +39,25 @@ def read_settings(**given: Any) -> Settings:
         raise BadRequest(Problem("invalid-setting", "A setting cannot be used", detail, 422, name, hint)) from error
 
 
-def open_catalog(settings: Settings) -> Catalog:
+def open_catalog(settings: Settings, hasher: Hasher | None = None) -> Catalog:
     """The models on disk: the starter, the data folder's, and the folders named in the settings."""
-    return Catalog((STARTER,), settings.model_folders, own=settings.data / "models")
+    return Catalog((STARTER,), settings.model_folders, own=settings.data / "models", hasher=hasher)
 
 
-def open_library(settings: Settings) -> LibraryDesk:
+def open_library(settings: Settings, hasher: Hasher | None = None) -> LibraryDesk:
     """What people bring along and refer to, with the catalogue of models."""
     make_folders(settings)
     inputs = InputStore(settings.inputs, settings.inputs_limit_mb << 20, settings.upload_limit_mpx * 1_000_000)
-    return LibraryDesk(settings, open_catalog(settings), inputs)
+    return LibraryDesk(settings, open_catalog(settings, hasher), inputs)
+
+
+def _model_folders(settings: Settings) -> tuple[Path, ...]:
+    return tuple(settings.data / "models" / name for name in OWN_FOLDERS.values())
 
 
 def make_folders(settings: Settings) -> None:
     try:
-        for folder in (settings.data, settings.data / "logs", settings.data / "models" / "checkpoints"):
+        for folder in (settings.data, settings.data / "logs", *_model_folders(settings)):
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         detail = f"The data folder {settings.data} cannot be used: {error.strerror} ({error.filename})."

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 import gradio as gr
 
 from backend.version import NAME
 from webui import bridge, parts
 from webui.desk import Desk
+from webui.tabs.create import form, models_now
 from webui.tabs.history import history
 from webui.tabs.settings import settings_page
-from webui.tabs.txt2img import models_now, txt2img
 from webui.tabs.verify import verify
 from webui.texts import TABS
 
@@ -32,20 +35,25 @@ def theme() -> gr.themes.Base:
 
 
 def build(desk: Desk) -> gr.Blocks:
+    """The form and the canvas stand beside the tabs: every tab of the group Create uses them, the others hide them."""
+    drawn: Mapping[str, Callable[[], object]] = {
+        "history": history,
+        "verify": verify,
+        "settings": partial(settings_page, desk.settings),
+    }
     with gr.Blocks(title=NAME, analytics_enabled=False, fill_width=True) as blocks:
         start = bridge.first_model(desk)
         with gr.Row(elem_id="topline"):
             model = parts.model_choice(desk.models(), start.id if start else None)
             parts.mount("state")
-        parts.hover_help()
-        with gr.Tabs(elem_id="tabs", selected="txt2img", overflow_behavior="wrap") as tabs:
-            with gr.Tab(TABS["txt2img"], id="txt2img"):
-                led = txt2img(desk, model, start, tabs)
-            with gr.Tab(TABS["history"], id="history", render_children=True):
-                history()
-            with gr.Tab(TABS["verify"], id="verify", render_children=True):
-                verify()
-            with gr.Tab(TABS["settings"], id="settings", render_children=True):
-                settings_page(desk.settings)
+        parts.table_of_texts()
+        with gr.Column(elem_id="studio"):
+            with gr.Tabs(elem_id="tabs", selected="txt2img", overflow_behavior="wrap"):
+                for name, title in TABS.items():
+                    with gr.Tab(title, id=name, render_children=True):
+                        draw = drawn.get(name)
+                        draw() if draw else parts.mount(name)
+            led = form(desk, model, start)
+            parts.mount("canvas")
         blocks.load(lambda: models_now(desk, start), None, [model, *led], **parts.QUIET)
     return blocks

@@ -21,7 +21,7 @@ QUIET: Mapping[str, Any] = {"queue": False, "show_progress": "hidden", "api_visi
 
 
 def _titled(name: str) -> dict[str, Any]:
-    """Label and id; the hover help follows from the id (see `hover_help`)."""
+    """Label and id; the hover help follows from the id (see `table_of_texts`)."""
     return {"label": LABELS[name], "elem_id": f"f-{name}"}
 
 
@@ -30,9 +30,10 @@ def word(kind: str, value: Mapping[str, Any]) -> str:
     return f"{kind}-" + json.dumps(value).encode("ascii").hex()
 
 
-def hover_help() -> None:
-    """The table of help texts, for the script to hang on the components."""
-    gr.Markdown(word("help", HELP), elem_id="signet-help", elem_classes=["signet-hidden"])
+def table_of_texts() -> None:
+    """Labels and help, for the script's own controls and to hang on the components."""
+    words = word("texts", {"help": HELP, "labels": LABELS})
+    gr.Markdown(words, elem_id="signet-texts", elem_classes=["signet-hidden"])
 
 
 def mount(name: str) -> gr.Column:

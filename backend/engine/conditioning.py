@@ -33,13 +33,22 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """One part of a prompt over the steps: `(until, text)` in order, `until` counted from 1 and inclusive."""
+    """One part of a prompt over the steps: `(until, text)` in order, `until` counted from 1 and inclusive.
+
+    `read` are the chunks of each segment as the first tokenizer sees them: which word stands where in the text.
+    """
 
     segments: tuple[tuple[int, Encoded], ...]
+    read: tuple[tuple[Chunk, ...], ...] = ()
 
     def at(self, step: int) -> Encoded:
         """The text of step number `step`, counted from 0."""
         return next((text for until, text in self.segments if step < until), self.segments[-1][1])
+
+    def read_at(self, step: int) -> tuple[Chunk, ...]:
+        """The chunks of that text, without padding."""
+        found = next((read for (until, _), read in zip(self.segments, self.read, strict=False) if step < until), None)
+        return found if found is not None else self.read[-1] if self.read else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +75,10 @@ class Reading:
 
     @property
     def key(self) -> Hashable:
+        """What a chunk's embedding depends on beside its tokens; good as long as the reading itself is kept."""
         loras = tuple((id(bound), weight) for bound, weight in self.loras)
-        return self.clip_skip, self.emphasis, loras, tuple(sorted(self.embeddings))
+        embeddings = tuple(sorted((name, id(found)) for name, found in self.embeddings.items()))
+        return self.clip_skip, self.emphasis, loras, embeddings
 
 
 class Conditioner:
@@ -75,12 +86,13 @@ class Conditioner:
 
     def __init__(self, keep: int = 512) -> None:
         self._keep = keep
-        self._memory: OrderedDict[Hashable, Encoded] = OrderedDict()
+        self._memory: OrderedDict[Hashable, tuple[Encoded, Reading]] = OrderedDict()
         self._additions = RowAdditions()
 
     def forget(self) -> None:
         """After something was unloaded, its identity may be given to another."""
         self._memory.clear()
+        self._additions.forget()
 
     def conditioning(
         self,
@@ -112,7 +124,8 @@ class Conditioner:
                         self._encode(model, _padded(chunks, longest), reading, zeros=blank and number >= len(parts)),
                     )
                     for until, chunks in segments
-                )
+                ),
+                tuple(tuple(columns[0] for columns in chunks) for _, chunks in segments),
             )
             for number, segments in enumerate(chunked)
         ]
@@ -164,11 +177,12 @@ class Conditioner:
     def _chunk(self, model: LoadedModel, one: tuple[Chunk, ...], reading: Reading) -> Encoded:
         key = (id(model.text_encoders[0]), one, reading.key)
         if key not in self._memory:
-            self._memory[key] = self._run(model, one, reading)
+            # The reading is kept with it, so that the identities in its key stay taken.
+            self._memory[key] = self._run(model, one, reading), reading
             if len(self._memory) > self._keep:
                 self._memory.popitem(last=False)
         self._memory.move_to_end(key)
-        return self._memory[key]
+        return self._memory[key][0]
 
     def _run(self, model: LoadedModel, one: tuple[Chunk, ...], reading: Reading) -> Encoded:
         states, pooled = [], None

@@ -104,9 +104,18 @@ def _of_controlnet(
     pooled = bool(net.config.global_pool_conditions)
     rows = _rows(guide, inputs, conditional, prompt_only=guide.mode == "control" or pooled)
     soft = 1.0 if guide.mode == "balanced" else SOFT
-    strengths = [guide.weight * soft ** (len(down) - block) for block in range(len(down))]
+    *strengths, middle = (guide.weight * soft**distance for distance in distances(len(down)))
     scaled = tuple(tensor * strength * rows for tensor, strength in zip(down, strengths, strict=True))
-    return Residuals(scaled, mid * guide.weight * rows)
+    return Residuals(scaled, mid * middle * rows)
+
+
+def distances(blocks: int) -> tuple[int, ...]:
+    """How far each encoder block, and last the middle, is from the middle.
+
+    An SDXL net has 9 blocks, but A1111's extension counts them as the first of SD 1.x's 12, and so do we.
+    """
+    depth = 12 if blocks == 9 else blocks
+    return tuple(depth - block for block in range(blocks + 1))
 
 
 def _of_adapter(
@@ -135,6 +144,12 @@ def _rows(guide: Guide, inputs: Tensor, conditional: Sequence[bool], *, prompt_o
     """A factor per row, (R, 1, 1, 1): 0 for rows that are to be left alone."""
     factors = [1.0 if here or not prompt_only else 0.0 for here in conditional]
     return torch.tensor(factors, device=inputs.device, dtype=guide.net.dtype).view(-1, 1, 1, 1)
+
+
+def masked_hint(picture: Tensor, mask: Tensor) -> Tensor:
+    """The hint of an inpainting ControlNet: `picture` (1, 3, H, W) in [0, 1], and -1 where `mask` (1, 1, H, W) is more
+    than a half (ControlNet 1.1, "inpaint_only")."""
+    return torch.where(mask > 0.5, torch.full_like(picture, -1.0), picture)
 
 
 def scatter(parts: Sequence[tuple[slice, Residuals]], bucket: int) -> dict[str, Any]:

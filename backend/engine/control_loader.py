@@ -79,7 +79,7 @@ def load_control(
 
 def check_fit(control: LoadedControl, unet: Any, factor: int) -> None:
     """Raises InvalidParameter("control") unless `control` is made for models like `unet` (`factor` pixels a latent)."""
-    mismatch = _MISMATCH[control.kind](control.net, unet.config, factor)
+    mismatch = _MISMATCH[control.kind](control.net, unet, factor)
     if mismatch:
         raise InvalidParameter(
             "control",
@@ -89,17 +89,18 @@ def check_fit(control: LoadedControl, unet: Any, factor: int) -> None:
 
 
 def _controlnet_mismatch(net: Any, unet: Any, factor: int) -> str:
-    mine = net.config
+    mine, theirs = net.config, unet.config
+    reads = bool(image_prompt.text_attentions(net))  # the smallest nets do not look at the words
     shrinks = 2 ** (len(mine.conditioning_embedding_out_channels) - 1)
     pairs = (
-        ("text width", mine.cross_attention_dim, unet.cross_attention_dim),
-        ("channels", tuple(mine.block_out_channels), tuple(unet.block_out_channels)),
-        ("layers per block", mine.layers_per_block, unet.layers_per_block),
+        ("text width", mine.cross_attention_dim if reads else theirs.cross_attention_dim, theirs.cross_attention_dim),
+        ("channels", tuple(mine.block_out_channels), tuple(theirs.block_out_channels)),
+        ("layers per block", mine.layers_per_block, theirs.layers_per_block),
         ("pixels per latent", shrinks, factor),
-        ("extra conditioning", mine.addition_embed_type, unet.addition_embed_type),
+        ("extra conditioning", mine.addition_embed_type, theirs.addition_embed_type),
     )
-    if mine.in_channels > unet.in_channels:
-        return f"latent channels are {mine.in_channels}, the checkpoint has {unet.in_channels}"
+    if mine.in_channels > theirs.in_channels:
+        return f"latent channels are {mine.in_channels}, the checkpoint has {theirs.in_channels}"
     return _first_difference(pairs)
 
 
@@ -108,7 +109,9 @@ def _adapter_mismatch(net: Any, unet: Any, factor: int) -> str:
     channels = tuple(mine.channels) + ((mine.channels[-1],) if mine.adapter_type == "light_adapter" else ())
     # SDXL adapters shrink by 16 and feed the block behind the first downsampling, which shrinks once more.
     shrinks = factor * 2 if mine.adapter_type == "full_adapter_xl" else factor
-    expected = tuple(unet.block_out_channels) + ((unet.block_out_channels[-1],) if len(channels) == 4 else ())
+    expected = tuple(unet.config.block_out_channels) + (
+        (unet.config.block_out_channels[-1],) if len(channels) == 4 else ()
+    )
     return _first_difference(
         (
             ("channels", channels, expected[: len(channels)]),

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from backend.engine import control
+from backend.engine.attention_maps import Heat, recording
 from backend.engine.families import unet
 from backend.engine.families.unet import Batch, Row
 from backend.engine.image_prompt import Part, image_attention
@@ -27,8 +28,13 @@ class Forward:
         """Let go of everything that is bound to a model."""
         self._additions.forget()
 
-    def __call__(self, stages: Sequence[Stage], bucket: Bucket) -> tuple[Tensor, ...]:
-        """The guided prediction (1, C, h, w) of every pass. All must be of one key and fit into `bucket` rows."""
+    def __call__(
+        self, stages: Sequence[Stage], bucket: Bucket, heats: Sequence[Heat | None] = ()
+    ) -> tuple[Tensor, ...]:
+        """The guided prediction (1, C, h, w) of every pass. All must be of one key and fit into `bucket` rows.
+
+        `heats` has for every pass where to record its attention, or None.
+        """
         model = stages[0].model
         rows = [stage.rows() for stage in stages]
         places = tuple(_slices(rows))
@@ -37,11 +43,17 @@ class Forward:
             for place, stage in zip(places, stages, strict=True)
             if stage.voice.loras
         ]
+        watched = [
+            (stage, place.start + stage.guided, heat)
+            for stage, place, heat in zip(stages, places, heats, strict=False)
+            if heat is not None
+        ]
         with (
             torch.inference_mode(),
             unet.tiling([model.unet], stages[0].tiling),
             self._additions.applied(model.unet, additions),
             image_attention(model.unet, tuple(_seen(stages, rows, places))),
+            recording(model.unet, watched),
         ):
             extra = _control(stages, rows, places, bucket)
             outputs = unet.denoise(model, [row for each in rows for row in each], bucket, extra)

@@ -43,11 +43,12 @@ class ImagePromptNet(nn.Module):
         self.patches = patches
 
     def mismatch(self, unet: Any) -> str:
-        """Why this adapter does not fit a denoiser of that configuration; "" if it does."""
-        width = int(self.keys[0].shape[1])
-        if width != unet.cross_attention_dim:
-            return f"its text width is {width}, the checkpoint's {unet.cross_attention_dim}"
-        return ""
+        """Why this adapter does not fit the denoiser `unet`; "" if it does."""
+        mine = [tuple(key.shape) for key in self.keys]
+        theirs = [(attention.inner_dim, unet.config.cross_attention_dim) for attention in text_attentions(unet)]
+        if mine[0][1] != theirs[0][1]:
+            return f"its text width is {mine[0][1]}, the checkpoint's {theirs[0][1]}"
+        return "" if mine == theirs else f"its {len(mine)} attentions are not the checkpoint's {len(theirs)}"
 
     def tokens(self, picture: Tensor) -> Tensor:
         """Image tokens (2, T, D) of a picture (1, 3, H, W) in [0, 1]: for unconditional rows and for rows with the

@@ -10,7 +10,7 @@ import logging
 import queue
 import time
 import uuid
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +21,7 @@ import torch
 from backend import images
 from backend.engine import batcher, facts, ladder, picture, scripts
 from backend.engine.conditioning import Conditioner
+from backend.engine.film import Film
 from backend.engine.forward import Forward
 from backend.engine.painter import Painter, Tools
 from backend.engine.picture import Picture
@@ -28,7 +29,8 @@ from backend.engine.preview import LatentToRgb, blurred, preview_map
 from backend.engine.resources import Resources
 from backend.engine.solo import Solos, loader
 from backend.engine.stage import Stage
-from backend.errors import Broken, Problem, SignetError
+from backend.engine.training import Training
+from backend.errors import Broken, InvalidParameter, Problem, SignetError
 from backend.models.hashes import model_sha256
 from backend.models.loader import LoadedModel, free_memory
 from backend.models.memory import ModelMemory
@@ -38,7 +40,6 @@ from backend.types import Bucket, ModelInfo, Pixels, RawImage, SealedImage
 from backend.wire import (
     Cancel,
     Ended,
-    Frame,
     FromEngine,
     Loaded,
     Preview,
@@ -46,6 +47,7 @@ from backend.wire import (
     Sealed,
     Stop,
     ToEngine,
+    Train,
     Unload,
     Work,
 )
@@ -107,14 +109,14 @@ class Engine:
         self._hashes: dict[str, Future[str]] = {}
         self._open: dict[str, _Open] = {}
         self._pictures: dict[int, Picture] = {}
-        self._tools = Tools(
-            self._model, self._conditioner, self._resources, self._device, self._dtype, preprocessors
-        )
+        self._films: dict[int, Film] = {}
+        self._tools = Tools(self._model, self._conditioner, self._resources, self._device, self._dtype, preprocessors)
         self._solos = Solos(
             memory,
             loader(self._device, self._dtype, precision),
             lambda work, index: Painter(work, index, self._tools),
         )
+        self._training = Training(self._model, send)
         self._count = 0
         self._now = ""
 
@@ -124,6 +126,7 @@ class Engine:
             while self._receive():
                 self.tick()
         finally:
+            self._guard([], self._training.keep)  # what was learned since the last checkpoint would be lost
             self._solos.close()
             self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -132,13 +135,17 @@ class Engine:
         fresh: list[Work] = []
         while True:
             try:
-                message = self.inbox.get(block=not (self._pictures or self._solos or fresh))
+                message = self.inbox.get(block=not (self._pictures or self._solos or self._training or fresh))
             except queue.Empty:
                 break
             match message:
                 case Work():
                     fresh.append(message)
+                case Train():
+                    self._training.add(message)
                 case Cancel(job_id):
+                    if self._training.id == job_id:
+                        self._guard([job_id], self._training.keep)
                     if any(work.job_id == job_id for work in fresh):
                         fresh = [work for work in fresh if work.job_id != job_id]
                         self._send(Ended(job_id, cancelled=True))
@@ -173,22 +180,26 @@ class Engine:
 
     def _begin_picture(self, painter: Painter, waiting: int) -> None:
         started = time.perf_counter()
+        if facts.paints(painter.request):
+            self._model(painter.work.model)  # tells that it loads before anything else is told
         self._send(Progress(painter.work.job_id, "encoding"))
         script = scripts.script(painter)
         stage = picture.after(script, None)
         if not isinstance(stage, Stage):
             self._finished(painter, stage, 1, started)
             return
-        bucket = painter.request.bucket or batcher.join_bucket(stage.size, waiting, self._live(stage.key))
+        bucket = _bucket(stage, painter.request.bucket, waiting, self._live(stage.key))
         self._count += 1
         self._pictures[self._count] = Picture(self._count, painter, script, stage, bucket, started)
+        if painter.request.film:
+            self._films[self._count] = Film(painter.request, painter.work.job_id, painter.index)
 
     def _live(self, key: Hashable) -> dict[Bucket, int]:
         """Rows under way per bucket among pictures that could share a forward with `key`."""
         live: dict[Bucket, int] = {}
         for one in self._pictures.values():
             if one.key == key:
-                live[one.bucket] = live.get(one.bucket, 0) + one.stage.size
+                live[one.bucket] = live.get(one.bucket, 0) + one.stage.most_rows
         return live
 
     def _model(self, info: ModelInfo) -> LoadedModel:
@@ -198,15 +209,19 @@ class Engine:
         model = self._memory.get(info, self._leased())
         if not known:
             self._forget()
-            self._send(Loaded(self._memory.loaded))
+            self._tell_loaded()
         if not known or info.id not in self._maps:
             self._maps[info.id] = preview_map(model)
             self._hashes[info.id] = self._pool.submit(model_sha256, Path(info.path))
         return model
 
+    def _tell_loaded(self) -> None:
+        self._send(Loaded(self._memory.loaded, self._memory.used, self._memory.budget))
+
     def _leased(self) -> set[str]:
-        """Models that pictures under way still need."""
-        return {voice.model.info.id for one in self._pictures.values() for voice in one.stage.voices}
+        """Models that pictures under way, or a training, still need."""
+        used = {voice.model.info.id for one in self._pictures.values() for voice in one.stage.voices}
+        return used | self._training.leased
 
     def _forget(self) -> None:
         """What was derived from models that may be gone: their successors may be given the same identity."""
@@ -221,11 +236,23 @@ class Engine:
         self._memory.unload(model_id)
         self._forget()
         _empty_cache()
-        self._send(Loaded(self._memory.loaded))
+        self._tell_loaded()
 
     def tick(self) -> None:
-        """One denoiser forward for the most urgent batch; finished pictures are decoded and sent to the sealers."""
+        """Pictures first, then what is left of the time for a training."""
+        started, busy = time.perf_counter(), bool(self._pictures or self._solos)
         self._tick_solo()
+        self._tick_pictures()
+        if self._training.due(time.perf_counter() - started if busy else None):
+            self._now = self._training.id
+            self._guard([self._training.id], self._train)
+
+    def _train(self) -> None:
+        if self._training.turn():
+            self._end(self._training.id)
+
+    def _tick_pictures(self) -> None:
+        """One denoiser forward for the most urgent batch; finished pictures are decoded and sent to the sealers."""
         batch = [self._pictures[one.id] for one in batcher.next_batch([p.candidate() for p in self._pictures.values()])]
         if not batch:
             return
@@ -239,7 +266,8 @@ class Engine:
 
     def _step(self, batch: Sequence[Picture]) -> None:
         try:
-            predictions = self._forward([one.stage for one in batch], batch[0].bucket)
+            heats = [film.watch(one.stage) if (film := self._films.get(one.id)) else None for one in batch]
+            predictions = self._forward([one.stage for one in batch], batch[0].bucket, heats)
         except torch.OutOfMemoryError:
             predictions = ()
         if not predictions:
@@ -254,7 +282,7 @@ class Engine:
 
     def _relieve(self, batch: Sequence[Picture]) -> None:
         """Nothing has moved yet: take the mildest measure and try again at the next tick, or fail with the figures."""
-        rows = max(one.stage.size for one in batch)
+        rows = max(one.stage.most_rows for one in batch)
         pinned = any(one.painter.request.bucket for one in batch)
         idle = len(set(self._memory.loaded) - self._leased())
         state = ladder.State("denoise", bucket=rows if pinned else batch[0].bucket, rows=rows, idle=idle)
@@ -267,7 +295,7 @@ class Engine:
                 one.bucket = batcher.choose_bucket(max(rows, one.bucket // 2))
         if measure == "unload idle models":
             self._memory.drop_all(self._leased())
-            self._send(Loaded(self._memory.loaded))
+            self._tell_loaded()
         _empty_cache()
 
     def _report(self, one: Picture, estimate: torch.Tensor, step: int) -> None:
@@ -276,14 +304,18 @@ class Engine:
         now = time.perf_counter()
         eta = (now - job.started) / job.done * max(job.total - job.done, 0)
         self._send(Progress(one.work.job_id, "step", job.done, job.total, eta))
-        wanted = step in one.painter.request.film
-        if wanted or now - job.last_preview >= self._preview_gap:
-            pixels = self._maps[one.stage.model.info.id](estimate)
-            jpeg = images.encode_preview(blurred(pixels) if self._blur else pixels)
+        draw = partial(self._small, one.stage.model.info.id)
+        if now - job.last_preview >= self._preview_gap:
             job.last_preview = now
-            self._send(Preview(one.work.job_id, jpeg))
-            if wanted:
-                self._send(Frame(one.work.job_id, one.painter.index, step, jpeg))
+            self._send(Preview(one.work.job_id, draw(estimate)))
+        if film := self._films.get(one.id):
+            for message in film.frames(one.stage, step, estimate, draw):
+                self._send(message)
+
+    def _small(self, model_id: str, latent: torch.Tensor) -> bytes:
+        """A latent as people may see it before it is inspected: a small JPEG, blurred where the policy wants it."""
+        pixels = self._maps[model_id](latent)
+        return images.encode_preview(blurred(pixels) if self._blur else pixels)
 
     def _next_pass(self, one: Picture) -> None:
         """The script goes on with the finished latent: to another pass, or to the sealers."""
@@ -295,6 +327,7 @@ class Engine:
             one.stage = following
             return
         del self._pictures[one.id]
+        self._films.pop(one.id, None)
         self._finished(one.painter, following, one.bucket, one.started)
 
     def _finished(self, painter: Painter, pixels: Pixels, bucket: Bucket, started: float) -> None:
@@ -333,7 +366,7 @@ class Engine:
             pixels = blurred(told.preview) if self._blur else told.preview
             self._send(Preview(work.job_id, images.encode_preview(pixels)))
         if told.painter is not None and told.pixels is not None:
-            self._send(Loaded(self._memory.loaded))
+            self._tell_loaded()
             self._seal_soon(facts.raw_image(told.painter, told.pixels, 1, work.model.sha256, told.seconds, self._tools))
 
     def _seal(self, raw: RawImage) -> SealedImage | SignetError:
@@ -361,8 +394,9 @@ class Engine:
         """Drop what is left of a job and say so; harmless for jobs that are not here."""
         known = self._open.pop(job_id, None)
         self._pictures = {ident: one for ident, one in self._pictures.items() if one.work.job_id != job_id}
+        self._films = {ident: film for ident, film in self._films.items() if ident in self._pictures}
         self._solos.drop(job_id)
-        if known:
+        if self._training.drop(job_id) or known:
             self._send(Ended(job_id, problem, cancelled))
 
     def _guard(self, job_ids: Sequence[str], action: Callable[[], None]) -> None:
@@ -389,6 +423,17 @@ def _empty_cache() -> None:
 
 def _rows(work: Work) -> int:
     return picture.rows_of(work.request) * len(work.indexes)
+
+
+def _bucket(stage: Stage, pinned: Bucket | None, waiting: int, live: Mapping[Bucket, int]) -> Bucket:
+    """The bucket a picture keeps. Raises InvalidParameter if it was asked for one that cannot hold its rows."""
+    rows = stage.most_rows
+    if pinned is None:
+        return batcher.join_bucket(rows, max(rows, waiting), live)
+    if pinned < rows:
+        detail = f"A bucket of {pinned} cannot hold the {rows} rows of this picture."
+        raise InvalidParameter("bucket", detail, f"Use {batcher.choose_bucket(rows)}, or none.")
+    return pinned
 
 
 def _alike(one: Work, other: Work) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
@@ -42,6 +42,7 @@ class Site:
     """One patched layer: its path in its network, its label among block weights, and what is added there."""
 
     path: str
+    module: Any
     block: str
     patch: Patch
 
@@ -50,7 +51,8 @@ class Site:
 class Bound:
     """An adapter fitted to one model. `parts` has the sites by network: UNet, text encoder, second text encoder.
 
-    `unused` are the layers of the file that this model does not have; `size` is bytes.
+    `unused` are the layers of the file that this model does not have; `size` is bytes. The `adapter` comes without its
+    tensors.
     """
 
     adapter: Adapter
@@ -92,14 +94,15 @@ def bind(adapter: Adapter, model: LoadedModel) -> Bound:
             unused.append(layer)
             continue
         try:
-            patch = lora_patches.build(modules[place.part][place.path], tensors, model.device, model.dtype)
+            module = modules[place.part][place.path]
+            patch = lora_patches.build(module, tensors, model.device, model.dtype)
         except Mismatch as mismatch:
             mismatches.append((place, mismatch))
             continue
         except Incomplete as missing:
             detail = f'The tensors for "{layer[:80]}" are incomplete or contradict each other ({missing}).'
             raise UnreadableModel(adapter.name, detail, "Download the file again.") from missing
-        sites[place.part].append(Site(place.path, place.block, patch))
+        sites[place.part].append(Site(place.path, module, place.block, patch))
         size += lora_patches.size_of(patch)
     if mismatches:
         raise _made_for_another(adapter, mismatches)
@@ -108,7 +111,8 @@ def bind(adapter: Adapter, model: LoadedModel) -> Bound:
         detail = f'The LoRA "{adapter.name}" is for another kind of model: this one has no layer "{example}".'
         raise InvalidParameter("loras", detail, "Choose a LoRA of this model's family.")
     parts = tuple((network, tuple(found)) for network, found in zip(networks, sites, strict=True))
-    return Bound(adapter, parts, tuple(unused), size)
+    # The tensors of the file are not needed any more; its name and metadata are.
+    return Bound(replace(adapter, layers={}), parts, tuple(unused), size)
 
 
 def _made_for_another(adapter: Adapter, mismatches: Sequence[tuple[Place, Mismatch]]) -> InvalidParameter:
@@ -202,9 +206,8 @@ class RowAdditions:
             old.remove()
         plan = _Plan(key, (root, *(bound for one in assignments for bound, _, _ in one.uses)))
         self._plans[id(root)] = plan
-        modules = dict(root.named_modules())
-        for path, added in _by_site(root, assignments).items():
-            plan.handles.append(modules[path].register_forward_hook(_hook(plan, added)))
+        for module, added in _by_layer(root, assignments).items():
+            plan.handles.append(module.register_forward_hook(_hook(plan, added)))
         return plan
 
 
@@ -220,19 +223,19 @@ def _in_use(root: Any, assignments: Sequence[Assignment]) -> tuple[Assignment, .
     return tuple(kept)
 
 
-def _by_site(root: Any, assignments: Sequence[Assignment]) -> Mapping[str, tuple[_Added, ...]]:
+def _by_layer(root: Any, assignments: Sequence[Assignment]) -> Mapping[Any, tuple[_Added, ...]]:
     """For each patched layer the rows and what is added to them."""
-    found: dict[str, list[_Added]] = {}
+    found: dict[Any, list[_Added]] = {}
     for one in assignments:
-        patches: dict[str, list[tuple[Patch, float]]] = {}
+        patches: dict[Any, list[tuple[Patch, float]]] = {}
         for bound, weight, blocks in one.uses:
             for site in bound.on(root):
                 share = weight * block_weight(blocks, site.block)
                 if share:
-                    patches.setdefault(site.path, []).append((site.patch, share))
-        for path, uses in patches.items():
-            found.setdefault(path, []).append(((one.rows.start or 0, one.rows.stop), tuple(uses)))
-    return {path: tuple(added) for path, added in found.items()}
+                    patches.setdefault(site.module, []).append((site.patch, share))
+        for module, uses in patches.items():
+            found.setdefault(module, []).append(((one.rows.start or 0, one.rows.stop), tuple(uses)))
+    return {module: tuple(added) for module, added in found.items()}
 
 
 def _hook(plan: _Plan, added: Sequence[_Added]) -> Callable[[Any, tuple[Tensor, ...], Tensor], Tensor | None]:

@@ -27,7 +27,7 @@ def untrained(model: LoadedModel, settings: TrainingSettings) -> Bound:
     parts = []
     for part, network in enumerate(lora_keys.parts_of(model)):
         sites = tuple(
-            Site(path, labels[part, path], _fresh(module, settings, model.device, dice))
+            Site(path, module, labels[part, path], _fresh(module, settings, model.device, dice))
             for path, module in network.named_modules()
             if _is_trained(part, path, module, settings)
         )

@@ -45,6 +45,8 @@ class TrainingSettings:
     text_learning_rate: float | None = None
 
 
+_LONGEST_NAME = 120
+"""Bytes."""
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "rank": (1, 1024), "alpha": (1e-6, 1e6), "steps": (1, 1_000_000), "learning_rate": (1e-9, 1.0),
     "resolution": (8, 4096), "batch": (1, 64), "save_every": (0, 1_000_000), "noise_offset": (0, 1),
@@ -71,3 +73,17 @@ def check(model: LoadedModel, pictures: Sequence[TrainingImage], settings: Train
     if int(model.unet.config.in_channels) != int(model.vae.config.latent_channels):
         detail = "Inpainting and edit models cannot be trained: their denoiser sees more than a noisy picture."
         raise InvalidParameter("model", detail, "Train on the plain model of the same family; the LoRA fits both.")
+
+
+def check_name(name: str) -> None:
+    """Raises InvalidParameter unless files can be called so on every system: the name is part of their names."""
+    bad = sorted({letter for letter in name if letter in '<>:"/\\|?*,' or not letter.isprintable()})
+    if bad or not name.strip() or name != name.strip(" .") or len(name.encode()) > _LONGEST_NAME:
+        detail = f"The name {name[:40]!r} cannot be used for a file" + (f": it has {''.join(bad)!r}." if bad else ".")
+        raise InvalidParameter("name", detail, "Use letters, digits, spaces, - and _.")
+
+
+def ran_off(step: int) -> InvalidParameter:
+    """The training has left the range of numbers; the checkpoint before is still good."""
+    detail = f"The training ran off: at step {step} the loss is no longer a number."
+    return InvalidParameter("learning_rate", detail, "Lower the learning rate and start again.")

@@ -56,10 +56,11 @@ class Trainer:
     ) -> None:
         """Encodes all pictures once. Raises InvalidParameter for settings or pictures that cannot be trained with."""
         lora_settings.check(model, pictures, settings)
+        self._card = card or LoraCard("lora")
+        lora_settings.check_name(self._card.name)
         self.step_number = 0
         self.average: float | None = None
         self._model, self._settings, self._folder = model, settings, folder
-        self._card = card or LoraCard("lora")
         self._captions = tuple(picture.caption for picture in pictures)
         self._data = lora_dataset.digest(pictures)
         self._noising = DDPMScheduler.from_config(dict(model.scheduler))
@@ -82,7 +83,7 @@ class Trainer:
         return self.step_number >= self._settings.steps
 
     def step(self) -> StepReport:
-        """One optimisation step; saves when it is time to."""
+        """One optimisation step; saves when it is time to. Raises InvalidParameter if the loss is no number."""
         settings, number = self._settings, self.step_number
         share = rate_share(settings, number)
         for group, rate in zip(self._optimizer.param_groups, self._rates, strict=True):
@@ -91,6 +92,8 @@ class Trainer:
         with torch.inference_mode(False), torch.enable_grad():
             self._optimizer.zero_grad(set_to_none=True)
             loss = self._loss(dice_of(settings.seed, number))
+            if not bool(loss.isfinite()):
+                raise lora_settings.ran_off(number + 1)
             loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(self._parameters(), _MAX_NORM)
             self._optimizer.step()
@@ -121,7 +124,8 @@ class Trainer:
         """Go on from a checkpoint in `folder`, bit by bit as if there had been no break.
 
         Raises InvalidParameter if it belongs to other pictures, another model or other settings, UnreadableModel if
-        the file is damaged, NotFound if there is none. Steps and saving may be changed on the way.
+        the file is damaged, NotFound if there is none. How often to save may be changed on the way, and with a constant
+        learning rate how many steps to do.
         """
         tensors, state = lora_state.read(folder, self._state_tensors(), self._state())
         with torch.no_grad():

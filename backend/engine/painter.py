@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backend import images
+from backend import images, sheet
 from backend.engine import encoding
 from backend.engine.canvas import Box, Mask
 from backend.engine.conditioning import Conditioner, Reading
@@ -21,6 +21,7 @@ from backend.engine.control_loader import LoadedControl, check_fit
 from backend.engine.decoding import decode
 from backend.engine.families import unet
 from backend.engine.image_prompt import ImagePrompt
+from backend.engine.lora import block_weight
 from backend.engine.noise import Noise
 from backend.engine.resources import Resources
 from backend.engine.samplers import Stepper
@@ -99,9 +100,12 @@ class Painter:
         return Path(self.work.inputs[name].path).read_bytes()
 
     def cells(self) -> tuple[Pixels | None, ...]:
-        """The pictures of a grid."""
+        """The pictures of a grid, no larger than a sheet can show."""
+        number = len(self.work.cells)
         return tuple(
-            images.decode(Path(cell.path).read_bytes(), max_pixels=_MAX_PIXELS).pixels if cell else None
+            sheet.shrunk(images.decode(Path(cell.path).read_bytes(), max_pixels=_MAX_PIXELS).pixels, number)
+            if cell
+            else None
             for cell in self.work.cells
         )
 
@@ -217,7 +221,7 @@ class Painter:
         reading = Reading(
             self.request.clip_skip,
             self.request.emphasis,
-            tuple((lora, use.text) for lora, use in bound if use.text),
+            tuple((lora, weight) for lora, use in bound if (weight := use.text * block_weight(use.blocks, "BASE"))),
             {
                 info.id: found
                 for info in self.work.resources

@@ -41,7 +41,7 @@ class Picture:
         return self.stage.key
 
     def candidate(self) -> Candidate:
-        return Candidate(self.id, self.key, self.bucket, self.stage.size, self.stage.stepper.left, self.waited)
+        return Candidate(self.id, self.key, self.bucket, self.stage.most_rows, self.stage.stepper.left, self.waited)
 
 
 def after(script: Script, latent: Tensor | None) -> Stage | Pixels:

@@ -50,7 +50,7 @@ def preview_map(model: LoadedModel) -> LatentToRgb:
             return _checked(tensors["weight"], tensors["bias"], model.vae.config.latent_channels)
         except (SafetensorError, OSError, KeyError, ValueError):  # only previews depend on it
             _LOG.warning("%s is damaged; a map is fitted instead", file)
-    if model.vae.config.latent_channels == 4 and model.latent_factor == 8:
+    if model.latent_channels == 4 and model.latent_factor == 8 and not model.is_sdxl:
         return LatentToRgb(_SD1, torch.zeros(3))
     return _fit(model)
 
@@ -66,7 +66,9 @@ def _checked(weight: Tensor, bias: Tensor, channels: int) -> LatentToRgb:
 def _fit(model: LoadedModel) -> LatentToRgb:
     """Least squares between random latents and the mean colours the autoencoder makes of their pixels."""
     channels, factor = model.vae.config.latent_channels, model.latent_factor
-    latents = torch.randn(2, channels, 8, 8, generator=torch.Generator().manual_seed(0)).to(model.device, model.dtype)
+    latents = torch.randn(2, channels, 8, 8, generator=torch.Generator().manual_seed(0)).to(
+        model.device, model.vae.dtype
+    )
     with torch.inference_mode():
         image = model.vae.decode(latents / model.vae.config.scaling_factor, return_dict=False)[0].float()
     colours = torch.nn.functional.avg_pool2d(image, factor).permute(0, 2, 3, 1).reshape(-1, 3).cpu()

@@ -62,7 +62,7 @@ def _build(config: EngineConfig, send: Callable[[FromEngine], None]) -> Engine:
             memory.get(config.warm)
         except SignetError as error:  # told again, to the user, when somebody asks for it
             _LOG.warning("the default model could not be loaded: %s", error)
-    send(Loaded(memory.loaded))
+    send(Loaded(memory.loaded, memory.used, memory.budget))
     send(Ready(describe(device)))
     return Engine(
         memory,

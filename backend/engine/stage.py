@@ -97,6 +97,11 @@ class Stage:
         """Rows of the next forward."""
         return len(self.voice.texts.parts) + self.guided
 
+    @property
+    def most_rows(self) -> int:
+        """Rows of any forward of this pass: guidance may begin later, a refiner may read the prompt otherwise."""
+        return max(len(voice.texts.parts) + (voice.texts.negative is not None) for voice in self.voices)
+
     def rows(self) -> tuple[Row, ...]:
         """The negative row first, if it takes part, then one for each part of the prompt."""
         voice, stepper = self.voice, self.stepper

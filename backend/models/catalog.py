@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 from backend.errors import Conflict, SignetError, UnknownModel, UnreadableModel
@@ -182,19 +183,24 @@ class Catalog:
         plain, digest = lookup.without_hash(wanted)
         listing = self._lists_of(kinds)
         infos = [info for _, info, _ in listing]
-        match: ModelInfo | None = lookup.by_hash(digest or wanted, infos)
+        match = lookup.by_hash(digest or wanted, infos) or self._by_autov1(digest or wanted, infos)
         match = match or next((info for info in infos if info.title.casefold() in (wanted, plain)), None)
         match = match or next(
             (info for _, info, look in listing if look.spec.alias.casefold() in (wanted, plain) and look.spec.alias),
             None,
         )
-        match = match or next((info for info in infos if digest and plain in lookup.names_of(info)), None)
+        match = match or next((info for entry, info, _ in listing if digest and plain in _names(entry)), None)
         pieces: Sequence[ModelInfo] = () if match else lookup.by_piece(plain, infos)
         match = match or (pieces[0] if len(pieces) == 1 else None)
         return next((found for found in listing if found[1] is match), None)
 
     def _lists_of(self, kinds: tuple[ModelKind, ...]) -> tuple[_Found, ...]:
         return tuple(found for kind in kinds for found in self._list(kind))
+
+    def _by_autov1(self, wanted: str, infos: Sequence[ModelInfo]) -> ModelInfo | None:
+        """By the 8 digits that old pictures and ControlNet's units name."""
+        known = ((info, self._hasher.known(info)) for info in infos) if len(wanted) == 8 else ()
+        return next((info for info, hashes in known if hashes and hashes.autov1 == wanted), None)
 
     def _has(self, info: ModelInfo, digest: str) -> bool:
         known = self._hasher.known(info)
@@ -256,7 +262,7 @@ def _may_hold(entry: _Entry, kinds: tuple[ModelKind, ...]) -> bool:
 
 
 def _names(entry: _Entry) -> tuple[str, ...]:
-    """Names of a file, as A1111 also with the sub-folder."""
+    """What a place is called exactly, in small letters; as A1111 does, also with the sub-folder."""
     place = entry.place
     names = (entry.ident, place.path.name, place.stem)
     within = (f"{place.folder}/{place.path.name}", f"{place.folder}/{place.stem}") if place.folder else ()
@@ -284,13 +290,19 @@ def _idents(places: Iterable[Place]) -> Iterator[str]:
         if place.is_pickle:  # never usable, so it takes no name from a model
             yield place.path.name
             continue
-        label = place.root.name
-        names = [place.name, f"{place.folder or label}/{place.name}", f"{label}/{place.folder}/{place.name}"]
-        names += [f"{names[1]} ({number})" for number in range(2, 1000)] if place.name.casefold() in taken else []
-        for name in names:
+        group = "controlnet" if place.kind in controls else place.kind
+        for name in _candidates(place):
             kinds = taken.setdefault(name.casefold(), set())
-            kind = "controlnet" if place.kind in controls else place.kind
-            if not kinds or not (kind is None or kind in kinds or None in kinds):
+            if not kinds or not (group is None or group in kinds or None in kinds):
+                kinds.add(group)
+                yield name
                 break
-        kinds.add(kind)
-        yield name
+
+
+def _candidates(place: Place) -> Iterator[str]:
+    root = place.root.name
+    yield place.name
+    longer = f"{place.folder or root}/{place.name}"
+    yield longer
+    yield f"{root}/{longer}"
+    yield from (f"{longer} ({number})" for number in count(2))

@@ -13,6 +13,7 @@ from backend.models.folders import Place, may_hold, own_vae
 from backend.models.lora_metadata import Spec, read_spec
 from backend.models.pipelines import COMPONENTS, PIPELINES, TEXT_WIDTHS, Pipeline
 from backend.models.recognise import Facts
+from backend.models.texts import plain
 from backend.types import ModelInfo
 from backend.types.models import ModelKind
 
@@ -135,17 +136,17 @@ def _pipeline(place: Place, ident: str, state: tuple[int, int]) -> ModelInfo:
     denoiser = formats.read_json(folder / known.denoiser / "config.json")
     factor = known.patch * (_factor(formats.read_json(folder / known.decoder / "config.json")) if known.decoder else 1)
     width = denoiser.get("cross_attention_dim")
-    family = str(signet.get("family") or _family(known, index, denoiser))
+    family = plain(signet.get("family"), 40) or _family(known, index, denoiser)
     return ModelInfo(
         id=ident,
-        title=str(signet.get("title", ident)),
+        title=plain(signet.get("title"), 200) or ident,
         family=family,
         path=str(folder),
         layout="diffusers",
         factor=factor,
         native_size=_native(denoiser, factor // known.patch, known.native),
         size=sum(file.stat().st_size for file in folder.rglob("*.safetensors")),
-        licence=str(signet.get("licence", "not stated")),
+        licence=plain(signet.get("licence"), 200) or "not stated",
         modified_ns=state[1],
         defaults=dict(signet.get("defaults", {})),
         variant="refiner" if family == "sdxl-refiner" else known.variant,

@@ -76,8 +76,10 @@ def hashes_of(path: Path, pause: Callable[[], None] = lambda: None) -> Hashes:
             if place == _BLOCK:
                 middle = block[:0x10000]
             place += len(block)
-    safe = path.suffix.lower() == ".safetensors"
-    return Hashes(whole.hexdigest(), hashlib.sha256(middle).hexdigest()[:8], weights.hexdigest()[:12] if safe else None)
+    # Of a file that ends before the middle AutoV1 says nothing: it is the same for all of them.
+    autov1 = hashlib.sha256(middle).hexdigest()[:8] if middle else None
+    autov3 = weights.hexdigest()[:12] if path.suffix.lower() == ".safetensors" else None
+    return Hashes(whole.hexdigest(), autov1, autov3)
 
 
 class Hasher:
@@ -134,14 +136,16 @@ class Hasher:
             self._quiet(idle, 0.0)
             found.append(info)
         before, written = self.generation, time.monotonic()
-        for info in self._waiting(found):
-            self._quiet(idle)
-            self._hash(info, lambda: self._quiet(idle, 0.0))
-            if time.monotonic() - written > 5:
+        try:
+            for info in self._waiting(found):
+                self._quiet(idle)
+                self._hash(info, lambda: self._quiet(idle, 0.0))
+                if time.monotonic() - written > 5:
+                    self._write()
+                    written = time.monotonic()
+        finally:  # also when the program ends
+            if self.generation != before:
                 self._write()
-                written = time.monotonic()
-        if self.generation != before:
-            self._write()
 
     def _waiting(self, found: Iterable[ModelInfo]) -> Iterator[ModelInfo]:
         todo = [info for info in found if self.known(info) is None]

@@ -25,13 +25,6 @@ def a1111_title(info: ModelInfo) -> str:
     return f"{file_name(info)} [{info.sha256[:10]}]" if info.sha256 else file_name(info)
 
 
-def names_of(info: ModelInfo, path: str = "") -> tuple[str, ...]:
-    """Everything it is called exactly, in small letters."""
-    name = PurePath(path or info.path)
-    stem = name.stem if info.layout == "single-file" else name.name
-    return tuple(dict.fromkeys(each.casefold() for each in (info.id, info.title, name.name, stem, a1111_title(info))))
-
-
 def by_hash(wanted: str, infos: Iterable[ModelInfo]) -> ModelInfo | None:
     """By the whole sha256, or by AutoV2 or AutoV3 with at least 8 digits of it."""
     if not _HEX.fullmatch(wanted):

@@ -36,6 +36,10 @@ class ModelMemory:
         self._held: OrderedDict[tuple[str, str], Held] = OrderedDict()
 
     @property
+    def budget(self) -> int:
+        return self._budget
+
+    @property
     def used(self) -> int:
         """Bytes of weights in memory."""
         return sum(held.size for held in self._held.values())

@@ -149,7 +149,7 @@ def hed(pixels: Pixels, setting: Setting) -> Pixels:
         side = values @ read(f"dsn{block + 1}/vars/0").reshape(-1) + read(f"dsn{block + 1}/vars/1")[0]
         whole = cv2.resize(side.astype(np.float32), (columns, rows), interpolation=cv2.INTER_LINEAR)
         fused += shares[block] * whole.reshape(rows, columns)
-    return as_pixels(np.round(255 / (1 + np.exp(-fused))))
+    return as_pixels(np.round(127.5 * (1 + np.tanh(fused / 2))))  # the logistic function, without overflow
 
 
 def _hdf5(path: Path) -> Callable[[str], NDArray[np.float32]]:
@@ -197,7 +197,7 @@ def pose(pixels: Pixels, setting: Setting) -> Pixels:
     height, width = (max(16, round(side * factor / 16) * 16) for side in (rows, columns))
     small = cv2.resize(np.ascontiguousarray(pixels), (width, height), interpolation=cv2.INTER_AREA)
     try:
-        maps = graph.read(path.parent)(small[None].astype(np.float32))[0]
+        maps = graph.read(path.parent)(small[None, ..., ::-1].astype(np.float32))[0]  # blue first, as it was trained
         heat, fields = maps[..., :19], maps[..., 19:57]
         if fields.shape[-1] != 38:
             raise ValueError(f"{maps.shape[-1]} maps instead of 57")

@@ -117,7 +117,8 @@ def checked(fields: Mapping[str, Any], library: Library, settings: Settings) -> 
             "upscale": upscale,
             "refiner": pictures.refiner(value.get("refiner"), library.models, model),
             "grid": pictures.grid(value.get("grid")) if mode == "grid" else None,
-            "film": _film(value.get("film", ())),
+            "film": (film := _film(value.get("film", ()))),
+            "maps": _maps(value.get("maps", False), film, count, model),
             "bucket": _bucket(value.get("bucket"), cfg),
             "client_extras": _extras(value.get("client_extras", {})),
         }
@@ -228,6 +229,18 @@ def _film(value: Any) -> tuple[int, ...]:
     if not isinstance(value, list | tuple) or len(value) > 64:
         raise InvalidParameter("film", "film must be a list of at most 64 step numbers.")
     return tuple(sorted({whole("film", step, 1, 1000) for step in value}))
+
+
+def _maps(value: Any, film: Sequence[int], count: int, model: ModelInfo) -> bool:
+    wanted = flag("maps", value)
+    if wanted and not film:
+        raise InvalidParameter("maps", "Maps are drawn at the steps of a film, and none was asked for.", "Add film.")
+    if wanted and count != 1:
+        raise InvalidParameter("maps", "Maps are drawn for one picture at a time.", "Ask for one picture.")
+    if wanted and model.family not in BATCHED:
+        detail = f'"{model.title}" ({model.family}) runs by its own pipeline, whose attention cannot be read.'
+        raise InvalidParameter("maps", detail, "Choose an SD 1.x, SD 2.x or SDXL model.")
+    return wanted
 
 
 def _bucket(value: Any, cfg: float) -> Bucket | None:

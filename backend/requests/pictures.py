@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from backend import samplers
-from backend.errors import InvalidParameter, UnknownModel
+from backend.errors import InvalidParameter
 from backend.inputs import Input
 from backend.preprocessors import PREPROCESSORS, canonical
 from backend.requests.values import part
@@ -17,7 +17,7 @@ from backend.upscalers import LATENT, PIXEL
 
 _SHAPES_DIFFER = 0.02
 """Relative difference of aspect ratios up to which a mask may be scaled to its picture."""
-_OTHER_CONTROLS: tuple[ModelKind, ...] = ("t2i-adapter", "ip-adapter")
+_CONTROLS: tuple[ModelKind, ...] = ("controlnet", "t2i-adapter", "ip-adapter")
 
 
 class Inputs(Protocol):
@@ -76,20 +76,11 @@ def _unit(field: str, value: Any, models: Models, model: ModelInfo, inputs: Inpu
         raise InvalidParameter(f"{field}.preprocessor", detail, "Known: " + ", ".join(PREPROCESSORS) + ".")
     if unit.end <= unit.start:
         raise InvalidParameter(f"{field}.end", "The control ends before it starts.", "Let end be larger than start.")
-    net = _control_model(unit.model, models)
+    net = models.find(unit.model, _CONTROLS)
     why_not = models.fits(net, model)
     if why_not:
         raise InvalidParameter(f"{field}.model", f'"{net.title}" cannot guide this model: {why_not}.')
     return unit.model_copy(update={"model": net.id, "preprocessor": preprocessor})
-
-
-def _control_model(name: str, models: Models) -> ModelInfo:
-    for kind in _OTHER_CONTROLS:
-        try:
-            return models.find(name, kind)
-        except UnknownModel:
-            continue
-    return models.find(name, "controlnet")
 
 
 def hires(value: Any, size: tuple[int, int], model: ModelInfo, models: Models, settings: Settings) -> Hires | None:

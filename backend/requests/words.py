@@ -16,6 +16,8 @@ from backend.types import LoraUse, ModelInfo, ModelKind, Words
 
 MAX_PARTS = 7
 """Parts of a prompt joined by AND: with the negative prompt they fill the largest batch."""
+BLOCK_WEIGHTS = (0, 12, 17, 20, 26)
+"""Numbers of block weights that mean something: SDXL's and SD's, with and without the blocks that have no attention."""
 _LORA = ("lora", "lyco")
 _MAX_WEIGHT = 10.0
 
@@ -23,7 +25,7 @@ _MAX_WEIGHT = 10.0
 class Models(Protocol):
     """What is asked of the catalogue. `find` raises UnknownModel or UnreadableModel, `fits` tells why not, or ""."""
 
-    def find(self, name: str, kind: ModelKind = "checkpoint") -> ModelInfo: ...
+    def find(self, name: str, kind: ModelKind | tuple[ModelKind, ...] = "checkpoint") -> ModelInfo: ...
 
     def fits(self, addition: ModelInfo, model: ModelInfo) -> str: ...
 
@@ -87,6 +89,9 @@ def _checked(use: LoraUse, models: Models, model: ModelInfo) -> LoraUse:
     why_not = models.fits(found, model)
     if why_not:
         raise InvalidParameter("prompt", f'The LoRA "{found.title}" cannot be used here: {why_not}.', "Remove it.")
+    if len(use.blocks) not in BLOCK_WEIGHTS:
+        hint = "Give " + ", ".join(map(str, BLOCK_WEIGHTS[1:])) + " of them, or none."
+        raise InvalidParameter("prompt", f"{len(use.blocks)} block weights fit no model.", hint)
     if max(abs(use.text), abs(use.unet)) > _MAX_WEIGHT:
         raise InvalidParameter("prompt", f'The weight of the LoRA "{found.title}" is beyond {_MAX_WEIGHT:g}.')
     return use.model_copy(update={"id": found.id})

@@ -211,7 +211,9 @@ def test_all_jobs_that_a_restart_interrupted_are_offered_again(watch: Watch, stu
     page = watch.open()
     _ask(watch, "an interrupted tower", LONG)
     _preview(watch)
-    _ask(watch, "an interrupted bridge", "4")
+    page.fill("#f-prompt textarea", "an interrupted bridge")
+    page.fill("#f-steps input[type=number]", "4")
+    page.click("#generate")  # Ctrl+Enter would stop the first one
     until(page, "/1 more waiting/.test(document.querySelector('#progress-line').textContent)")
     studio.stop(kill=True)
     until(page, "/connection was lost/.test(document.querySelector('#progress-line').textContent)", timeout=20_000)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from backend.engine.families import unet
 from backend.samplers import SAMPLERS
 from backend.wire import Work
 from tests.support.bench import Bench, make_work
@@ -118,11 +119,9 @@ def test_the_place_within_a_batch_does_not_matter(shelf: Shelf, bucket: int):
 
 
 def test_requests_that_arrive_together_do_share_their_forwards(shelf: Shelf, monkeypatch: pytest.MonkeyPatch):
-    from backend.engine.families import sd
-
     rows: list[int] = []
-    plain = sd.denoise
-    monkeypatch.setattr(sd, "denoise", lambda m, inputs, *rest: rows.append(len(inputs)) or plain(m, inputs, *rest))
+    plain = unet.denoise
+    monkeypatch.setattr(unet, "denoise", lambda m, inputs, *rest: rows.append(len(inputs)) or plain(m, inputs, *rest))
     bench = Bench()
     for number, sampler in enumerate(("Euler", "Euler a", "DDIM", "UniPC")):
         bench.give(make_work(f"{number}", shelf.info("one"), sampler=sampler, cfg=2.0 + number, seed=number, steps=5))

@@ -68,6 +68,7 @@ def test_training_lowers_the_loss_and_its_file_changes_the_model_without_touchin
     first = trainer.step()
     assert (first.step, first.steps, first.learning_rate) == (1, 40, 2e-3)
     reports = [first]
+    assert torch.equal(denoised(model.unet), plain), "pictures made between two steps do not notice the training"
     while not trainer.done:
         reports.append(trainer.step())
     file = trainer.save(tmp_path / "蓝图.safetensors")
@@ -147,7 +148,8 @@ def test_the_file_tells_what_it_is(shelf: Shelf, tmp_path: Path):
         "modelspec.sai_model_spec": "1.0.1", "modelspec.architecture": "stable-diffusion-v1/lora",
         "modelspec.title": "blueprint", "modelspec.resolution": "32x32", "modelspec.license": "CC0-1.0",
         "modelspec.author": "Ada", "modelspec.trigger_phrase": "blueprint style",
-        "modelspec.implementation": "diffusers", "modelspec.description": "Lines.", "modelspec.prediction_type": "epsilon",
+        "modelspec.implementation": "diffusers", "modelspec.description": "Lines.",
+        "modelspec.prediction_type": "epsilon",
     }  # fmt: skip
     assert {key: told[key] for key in expected} == expected
     tags = json.loads(told["ss_tag_frequency"])["blueprint"]
@@ -195,6 +197,20 @@ def test_a_checkpoint_of_another_training_is_refused_and_says_what_differs(shelf
 def test_settings_that_cannot_be_trained_with(shelf: Shelf, tmp_path: Path, changes: dict[str, float], words: str):
     with pytest.raises(InvalidParameter, match=words):
         Trainer(shelf.model("one"), _pictures(), replace(SMALL, **changes), tmp_path)
+
+
+def test_a_training_that_runs_off_says_so(shelf: Shelf, tmp_path: Path):
+    trainer = Trainer(shelf.model("one"), _pictures(), replace(SMALL, learning_rate=1.0, alpha=1e6), tmp_path)
+    with pytest.raises(InvalidParameter, match="ran off: at step"):
+        for _ in range(40):
+            trainer.step()
+    trainer.close()
+
+
+@pytest.mark.parametrize("name", ["", " ", "../up", "a/b", "a\\b", "..", "x" * 200, "a\nb", "a:b", " a"])
+def test_names_that_no_file_can_have(shelf: Shelf, tmp_path: Path, name: str):
+    with pytest.raises(InvalidParameter, match="cannot be used for a file"):
+        Trainer(shelf.model("one"), _pictures(), SMALL, tmp_path, LoraCard(name))
 
 
 def test_a_model_in_half_precision_and_an_empty_list_are_refused(shelf: Shelf, tmp_path: Path):

@@ -23,11 +23,13 @@ class FewModels:
     def all(self, kind: ModelKind | None = "checkpoint") -> tuple[ModelInfo, ...]:
         return tuple(model for model in self.known if kind in (None, model.kind))
 
-    def find(self, name: str, kind: ModelKind = "checkpoint") -> ModelInfo:
-        for model in self.all(kind):
+    def find(self, name: str, kind: ModelKind | tuple[ModelKind, ...] = "checkpoint") -> ModelInfo:
+        kinds = (kind,) if isinstance(kind, str) else kind
+        there = [model for one in kinds for model in self.all(one)]
+        for model in there:
             if name.strip().casefold() == model.id.casefold():
                 return model
-        raise UnknownModel(name, [model.id for model in self.all(kind)])
+        raise UnknownModel(name, [model.id for model in there])
 
     def fits(self, addition: ModelInfo, model: ModelInfo) -> str:
         return self.why_not

@@ -11,6 +11,7 @@ import numpy as np
 
 from backend import wire
 from backend.errors import Problem, Refused, UnreadableModel
+from backend.hooks import names_of
 from backend.inputs import InputStore
 from backend.journal import Journal
 from backend.library import LibraryDesk
@@ -35,6 +36,7 @@ from backend.types import (
 from db.engine import Database, open_database
 from db.history import SqlHistory
 from db.jobs import SqlJobs
+from extensions.opening import open_extensions
 from tests.support.desk import PlainDesk
 from tests.support.library import FewModels
 
@@ -114,7 +116,8 @@ class Studio:
         stores = Stores(self.jobs, self.history, self.storage, journal)
         catalog: Any = self.catalog
         self.library = LibraryDesk(settings, catalog, InputStore(settings.inputs, 1 << 30, 1 << 22))
-        self.service = Service(settings, stores, self.library, FakeAdmission(), FakeVerifier(), self.link)
+        hooks = open_extensions(names_of(self.library))
+        self.service = Service(settings, stores, self.library, FakeAdmission(), FakeVerifier(), self.link, hooks)
         self.service.start()
 
     def ready(self) -> None:

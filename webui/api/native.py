@@ -14,11 +14,13 @@ from backend.types import Job, Principal, VerifyReport
 from backend.version import VERSION
 from webui.api import events, records
 from webui.api.body import json_object, picture
+from webui.api.explain import explain_routes
+from webui.api.extensions import extension_routes
 from webui.api.library import library_routes
 from webui.api.models import model_routes
+from webui.api.presets import preset_routes
 from webui.api.replies import Reply
 from webui.api.shapes import (
-    FrameOut,
     HealthOut,
     JobIn,
     JobOut,
@@ -29,6 +31,7 @@ from webui.api.shapes import (
     job_out,
     sampler_out,
 )
+from webui.api.training import training_routes
 from webui.desk import Desk
 
 CALLER = Principal(source="api")
@@ -54,8 +57,12 @@ def native_routes(desk: Desk) -> APIRouter:
     router.include_router(records.routes(desk))
     router.include_router(_queue_routes(desk))
     router.include_router(_studio_routes(desk))
+    router.include_router(explain_routes(desk))
     router.include_router(library_routes(desk))
     router.include_router(model_routes(desk.library))
+    router.include_router(training_routes(desk))
+    router.include_router(extension_routes(desk, CALLER))
+    router.include_router(preset_routes(desk))
     return router
 
 
@@ -140,19 +147,6 @@ def _queue_routes(desk: Desk) -> APIRouter:
         desk.move_in_line(records.checked_id("job", job_id), whole("place", body.get("place"), 0, 10_000), CALLER)
         return Reply(shown())
 
-    @router.get("/jobs/{job_id}/frames", response_model=list[FrameOut], summary="Frames of the film, if one was asked")
-    def frames(job_id: str) -> Reply:
-        base = f"/api/v1/jobs/{records.checked_id('job', job_id)}/frames"
-        found = sorted(desk.frames(job_id))
-        return Reply([{"index": i, "step": step, "url": f"{base}/{i}/{step}"} for i, step in found])
-
-    @router.get("/jobs/{job_id}/frames/{index}/{step}", response_class=Response, summary="One frame (JPEG)")
-    def frame(job_id: str, index: int, step: int) -> Response:
-        found = desk.frames(records.checked_id("job", job_id)).get((index, step))
-        if found is None:
-            raise NotFound("frame", f"{index}/{step}")
-        return Response(found, media_type="image/jpeg", headers={"Cache-Control": "no-store"})
-
     @router.post("/models/unload", status_code=204, summary="Let a model go from memory, once no job needs it")
     def unload(body: Annotated[dict[str, Any], Depends(json_object)]) -> Response:
         desk.unload(text("id", body.get("id"), 300))
@@ -181,6 +175,7 @@ def _studio_routes(desk: Desk) -> APIRouter:
     def health() -> Reply:
         now = desk.health()
         names = ("engine", "detail", "device", "waiting", "running", "free_bytes")
+        names += ("memory_used", "memory_budget")
         extra = {
             "paused": now.paused,
             "version": VERSION,

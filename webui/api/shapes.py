@@ -65,6 +65,7 @@ class JobIn(BaseModel):
     refiner: dict[str, Any] | None = Field(None, description='{"model", "switch"}.')
     grid: dict[str, Any] | None = Field(None, description='A sheet: {"cells": job ids, "columns", labels}.')
     film: list[int] | None = Field(None, description="Steps to keep a small frame of, for /jobs/{id}/frames.")
+    maps: bool | None = Field(None, description="With film: where each word looked, for /jobs/{id}/maps.")
     bucket: int | None = Field(None, description="Rows in a denoiser batch (1, 2, 4, 8), to repeat a picture exactly.")
     client_extras: dict[str, Any] | None = None
 
@@ -109,12 +110,6 @@ class QueueOut(BaseModel):
     paused: bool
     running: list[JobOut]
     waiting: list[JobOut]
-
-
-class FrameOut(BaseModel):
-    index: int
-    step: int
-    url: str
 
 
 class Links(BaseModel):
@@ -167,6 +162,8 @@ class HealthOut(BaseModel):
     running: int
     free_bytes: int
     loaded: list[str]
+    memory_used: int = Field(description="Bytes of weights in memory.")
+    memory_budget: int
     paused: bool
     version: str
     policy: str

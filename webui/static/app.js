@@ -2,18 +2,35 @@
 
 import { Canvas } from "./canvas.js";
 import { el, replace } from "./dom.js";
+import { generateInstead, hangMenu, watchGenerate } from "./generate.js";
+import { mount as mountHires } from "./hires.js";
 import { History } from "./history.js";
+import { mount as mountImg2img } from "./img2img.js";
+import { mount as mountInpaint } from "./inpaint.js";
+import { mount as mountMore } from "./more.js";
 import { problemBox } from "./passport.js";
+import { hangCounters, watchPrompts } from "./prompt.js";
 import { mountRefused } from "./refused.js";
+import { readRestored } from "./send.js";
 import { applyTheme, mountState } from "./state.js";
+import { lookAtTabs } from "./tabs.js";
+import { hiddenWord, texts } from "./texts.js";
+import { mount as mountUpscale } from "./upscale.js";
 import { mountVerify } from "./verify.js";
 
 let canvas;
 let seen = 0;
 let lastTicket = "";
-let help = null;
 
-const HELPED = { swap: "size-swap", dice: "seed-dice", recycle: "seed-recycle", generate: "generate", cancel: "cancel" };
+const HELPED = {
+  swap: "size-swap",
+  dice: "seed-dice",
+  recycle: "seed-recycle",
+  generate: "generate",
+  "more-ways": "generate-more",
+  cancel: "cancel",
+  paste: "paste",
+};
 
 const mounts = {
   state: mountState,
@@ -21,36 +38,55 @@ const mounts = {
   history: (root) => new History(root),
   verify: mountVerify,
   refused: mountRefused,
+  img2img: mountImg2img,
+  inpaint: mountInpaint,
+  upscale: mountUpscale,
+  hires: mountHires,
+  more: mountMore,
 };
+
+/** Tabs with a script of their own, which exports `mount(root)`; fetched when there is a place for it. */
+const OWN = ["control", "lora", "models", "pnginfo", "queue", "explain"];
+
+async function mountOwn(name, root) {
+  const there = await fetch(`/signet/${name}.js`, { method: "HEAD" }).catch(() => null);
+  if (!there?.ok) return;
+  const { mount } = await import(`/signet/${name}.js`);
+  mount(root);
+}
+
+/** The control that a problem speaks of: "inpaint.mask", or the group it belongs to. */
+function fieldNamed(name) {
+  for (let left = name; left; left = left.slice(0, Math.max(0, left.lastIndexOf(".")))) {
+    const own = document.querySelectorAll(`[data-field="${CSS.escape(left)}"]`);
+    const found = [...own].find((each) => (each.closest(".tabitem") ?? document.body.firstElementChild).getClientRects().length) ?? document.getElementById("f-" + left);
+    if (found) return found;
+  }
+  return null;
+}
 
 function wrongField(name) {
   document.querySelectorAll(".field-wrong").forEach((field) => {
     field.classList.remove("field-wrong");
     field.querySelectorAll("[aria-invalid]").forEach((input) => input.removeAttribute("aria-invalid"));
   });
-  const field = name && document.getElementById("f-" + name);
+  const field = name && fieldNamed(name);
   if (!field) return;
+  const group = field.closest("details");
+  if (group) group.open = true;
   field.classList.add("field-wrong");
-  const input = field.querySelector("textarea, input");
+  const input = [...field.querySelectorAll("textarea, input, select, canvas, button")].find((each) => each.offsetParent);
   input?.setAttribute("aria-invalid", "true");
   input?.focus({ preventScroll: false });
 }
 
-/** Data of the page for the script: a hidden word of hexadecimal digits (see webui/parts.py). */
-function hiddenWord(text) {
-  const match = /[a-z]+-([0-9a-f]{2,})/.exec(text);
-  if (!match) return null;
-  const bytes = Uint8Array.from(match[1].match(/../g), (pair) => parseInt(pair, 16));
-  return JSON.parse(new TextDecoder().decode(bytes));
-}
-
 /** Hover help, for the mouse and for screen readers. */
 function hangHelp() {
-  help ??= hiddenWord(document.getElementById("signet-help")?.textContent ?? "");
-  for (const [name, text] of Object.entries(help ?? {})) {
+  for (const [name, text] of Object.entries(texts()?.help ?? {})) {
     const place = document.getElementById(HELPED[name] ?? "f-" + name);
     if (!place || place.title === text) continue;
     place.title = text;
+    if (name === "more-ways") place.setAttribute("aria-label", text);
     place.querySelectorAll("input, textarea").forEach((input) => input.setAttribute("aria-description", text));
   }
 }
@@ -67,36 +103,37 @@ function readTicket() {
   const place = document.getElementById("signet-problem");
   wrongField(answer.problem?.field);
   replace(place, answer.problem && problemBox(answer.problem));
+  if (answer.problem) document.dispatchEvent(new CustomEvent("signet:refused"));
   if (answer.job) canvas?.add(answer.job, answer.random, { request: { width: answer.width, height: answer.height } });
 }
 
 function fill() {
-  for (const [name, mount] of Object.entries(mounts)) {
+  lookAtTabs();
+  for (const name of texts() ? [...Object.keys(mounts), ...OWN] : []) {
     const root = document.getElementById("signet-" + name);
     if (!root || root.dataset.filled) continue;
     root.dataset.filled = "1";
-    mount(root);
+    if (mounts[name]) mounts[name](root);
+    else mountOwn(name, root);
   }
   hangHelp();
+  hangMenu();
+  hangCounters();
   readTicket();
-}
-
-function generate() {
-  // A number field hands over its value when it is left.
-  if (document.activeElement instanceof HTMLInputElement) document.activeElement.blur();
-  setTimeout(() => document.getElementById("generate")?.click(), 30);
+  readRestored();
 }
 
 document.addEventListener("keydown", (event) => {
   const form = document.getElementById("form");
-  const here = form?.offsetParent !== null && !document.querySelector("dialog[open]");
+  const here = form && document.body.classList.contains("creating") && !document.querySelector("dialog[open]");
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && here) {
     event.preventDefault();
-    generate();
-  } else if (event.key === "Escape" && here && !event.defaultPrevented) {
+    generateInstead(canvas);
+  } else if (event.key === "Escape" && here && !event.defaultPrevented && !document.querySelector(".menu")) {
     canvas?.cancel();
   }
 });
+document.addEventListener("signet:instead", () => generateInstead(canvas));
 
 document.addEventListener("click", (event) => {
   if (event.target.closest?.("#cancel")) canvas?.cancel();
@@ -112,5 +149,7 @@ for (const kind of ["dragover", "drop"]) document.addEventListener(kind, (event)
 new MutationObserver(fill).observe(document.documentElement, { childList: true, subtree: true, characterData: true });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme);
 applyTheme();
+watchGenerate();
+watchPrompts();
 document.body.append(el("noscript", {}, "Signet's page needs JavaScript."));
 fill();

@@ -6,10 +6,11 @@ import { button, el, replace, say, stored, tame } from "./dom.js";
 import { covered, passport, problemBox, seconds } from "./passport.js";
 import { ENDS, words } from "./phases.js";
 import { Interrupted, jobsBefore } from "./restore.js";
-import { sendToForm } from "./send.js";
+import { sendButtons, sendToForm, stayOrShow } from "./send.js";
 import { Strip } from "./strip.js";
 
 const kept = stored("jobs", []);
+const NAME = document.title || "Signet";
 
 export class Canvas {
   constructor(root) {
@@ -39,7 +40,7 @@ export class Canvas {
     this.interrupted.refresh();
     const jobs = await jobsBefore(kept.get());
     if (!jobs.length || this.jobs.length) return;
-    sendToForm(`job:${jobs.at(-1).id}${jobs.at(-1).random ? ":random" : ""}`);
+    sendToForm(`job:${jobs.at(-1).id}${jobs.at(-1).random ? ":random" : ""}`, stayOrShow);
     const going = jobs.filter(({ job }) => !ENDS.has(job.state));
     const ended = jobs.filter(({ job }) => ENDS.has(job.state) && job.state !== "interrupted");
     const followed = going.length ? going : ended.slice(-1);
@@ -109,7 +110,14 @@ export class Canvas {
     else if (event.steps) this.bar.value = event.step / event.steps;
     else if (!ENDS.has(event.phase)) this.bar.removeAttribute("value");
     this.say(words(event, this.got || this.current.job.images > 0), event);
+    this.title();
     if (ENDS.has(event.phase)) this.ended(id, event);
+  }
+
+  /** The title of the browser's tab says how far it is, for those who look elsewhere. */
+  title() {
+    const share = this.active && this.bar.hasAttribute("value") ? `${Math.floor(this.bar.value * 100)}% · ` : "";
+    document.title = share + NAME;
   }
 
   say(text, event) {
@@ -161,6 +169,7 @@ export class Canvas {
   async ended(id, event) {
     this.close();
     this.outcome = event.phase;
+    setTimeout(() => document.dispatchEvent(new CustomEvent("signet:ended", { detail: event.phase })), 0);
     if (event.phase === "interrupted") this.interrupted.refresh();
     if (this.jobs.length > 1) {
       this.jobs.shift();
@@ -184,6 +193,7 @@ export class Canvas {
     this.root.classList.remove("working");
     this.image.classList.remove("stale");
     if (!this.bar.hasAttribute("value")) this.bar.value = 0;
+    this.title();
     document.dispatchEvent(new CustomEvent("signet:busy", { detail: this.active }));
   }
 
@@ -207,6 +217,7 @@ export class Canvas {
     const found = await record(id).catch(() => null);
     if (!found) return;
     this.shown = id;
+    this.tell(id);
     const { passport: facts } = found;
     this.size(facts.width, facts.height);
     this.image.classList.remove("veiled");
@@ -218,12 +229,19 @@ export class Canvas {
     this.strip.mark(id);
   }
 
+  /** Which picture is on the canvas, for wells that may take it. */
+  tell(id) {
+    if (id) document.body.dataset.shown = id;
+    else delete document.body.dataset.shown;
+    document.dispatchEvent(new CustomEvent("signet:shown", { detail: id }));
+  }
+
   actions(found) {
     return el(
       "div",
       { class: "row-actions" },
       el("a", { class: "quiet", href: found.urls.download, download: "" }, "Download"),
-      button("Send to txt2img", () => sendToForm(`record:${found.id}`)),
+      sendButtons(found),
       button("Hide", () => this.hide(found.id), { title: "Take it off this page; it stays in the History" }),
     );
   }
@@ -231,6 +249,7 @@ export class Canvas {
   hide(id) {
     this.strip.remove(id);
     this.shown = undefined;
+    this.tell(undefined);
     this.image.hidden = true;
     replace(this.stage, this.image, this.hint);
     replace(this.below);

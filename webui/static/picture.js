@@ -3,7 +3,7 @@
 import { call, forget, record, remember } from "./api.js";
 import { button, el, replace, say, tame } from "./dom.js";
 import { covered, passport, problemBox } from "./passport.js";
-import { sendToForm } from "./send.js";
+import { sendButtons } from "./send.js";
 
 function stars(found, changed) {
   const set = el("fieldset", { class: "stars" }, el("legend", {}, "Rating"));
@@ -64,10 +64,7 @@ export async function openPicture(id, changed = () => {}) {
   }
   const { passport: facts, urls } = found;
   const image = el("img", { src: urls.file, alt: `Picture for: ${tame(facts.request.prompt)}`, width: facts.width, height: facts.height });
-  const send = button("Send to txt2img", () => {
-    dialog.close();
-    sendToForm(`record:${found.id}`);
-  }, { class: "accent" });
+  const send = sendButtons(found, () => dialog.close(), { class: "accent" });
   const download = el("a", { class: "quiet", href: urls.download, download: "" }, "Download");
   dialog.append(
     el(

@@ -1,11 +1,87 @@
-// "Send to txt2img": a hidden field and button of the form; the server fills in the values.
+// "Send to": a hidden field and button of the form; the server fills in the values and hands the whole request back.
 
-export function sendToForm(what) {
+import { fillAll, give } from "./extra.js";
+import { hiddenWord } from "./texts.js";
+import { MODES, currentTab, mode, showTab } from "./tabs.js";
+import { fromRecord } from "./picker.js";
+import { button, el, replace } from "./dom.js";
+import { openMenu } from "./menu.js";
+import { problemBox } from "./passport.js";
+
+let lastWord = "";
+const asked = new Map();
+
+const problemPlace = () => document.getElementById("signet-problem");
+export const sayProblem = (problem) => problemPlace() && replace(problemPlace(), problem && problemBox(problem));
+
+/** Fill the form with `record:ID`, `job:ID`, `job:ID:random` or `fields:JSON`; `then(request)` is called after. */
+export function sendToForm(what, then = (request) => showTab(MODES.includes(request.mode) ? request.mode : "txt2img")) {
   const field = document.querySelector("#signet-sent textarea, #signet-sent input");
-  const button = document.querySelector("#signet-send");
-  if (!field || !button) return false;
+  const send = document.querySelector("#signet-send");
+  if (!field || !send) return false;
+  asked.set(what.slice(0, 200), then);
   field.value = what;
   field.dispatchEvent(new Event("input", { bubbles: true }));
-  setTimeout(() => button.click(), 0);
+  setTimeout(() => send.click(), 0);
   return true;
+}
+
+/** The server's answer: the form is filled already, the script's own controls follow. */
+export function readRestored() {
+  const text = document.getElementById("signet-restored")?.textContent ?? "";
+  if (text === lastWord) return;
+  lastWord = text;
+  const answer = hiddenWord(text);
+  if (!answer) return;
+  sayProblem(answer.problem);
+  if (answer.problem) return;
+  fillAll(answer.request, answer.partial);
+  asked.get(answer.sent)?.(answer.request);
+  asked.delete(answer.sent);
+}
+
+/** The settings of a picture go to the form, the picture itself to the well of a tab. */
+export function sendTo(found, target) {
+  if (target === "txt2img") return sendToForm(`record:${found.id}`, () => showTab("txt2img"));
+  return sendToForm(`record:${found.id}`, async () => {
+    showTab(target);
+    try {
+      give(target, await fromRecord(found.id));
+    } catch (error) {
+      sayProblem(error.problem);
+    }
+  });
+}
+
+/** After a reload: the mode that was running, unless somebody chose another tab in the meantime. */
+export function stayOrShow(request) {
+  if (currentTab() === "txt2img" && mode() === "txt2img" && MODES.includes(request.mode)) showTab(request.mode);
+}
+
+const TARGETS = [
+  ["img2img", "img2img: paint over it"],
+  ["inpaint", "inpaint: change a part of it"],
+  ["upscale", "upscale: make it larger"],
+  ["control", "ControlNet: let it guide"],
+];
+
+/** "Send to txt2img" and a menu with the other places. `leave` is called first, to close what is in the way. */
+export function sendButtons(found, leave = () => {}, props = {}) {
+  const go = (target) => () => {
+    leave();
+    sendTo(found, target);
+  };
+  const items = TARGETS.map(([target, words]) => [words, go(target)]);
+  const own = found.passport.request.mode;
+  if (own !== "txt2img" && MODES.includes(own)) {
+    items.unshift([
+      `Repeat it (${own}), with the same source`,
+      () => {
+        leave();
+        sendToForm(`record:${found.id}`);
+      },
+    ]);
+  }
+  const more = button("Send to ▾", () => openMenu(more, items, "Send this picture to"), { "aria-haspopup": "menu", class: "quiet send-more" });
+  return el("span", { class: "send-buttons" }, button("Send to txt2img", go("txt2img"), props), more);
 }

@@ -54,16 +54,22 @@ def read(path: Path, device: torch.device, dtype: torch.dtype | None, rename: Re
     except (SafetensorError, OSError) as error:
         raise UnreadableModel(path.name, f"The file is damaged ({str(error)[:100]}).", "Download it again.") from error
     chosen = [(entry["data_offsets"], new, entry) for key, entry in header.items() if (new := rename(key)) is not None]
+    # What is converted or copied on passes through one buffer: new memory is what costs most here.
+    passing = torch.empty(max((end - begin for (begin, end), _, _ in chosen), default=0), dtype=torch.uint8)
     tensors: dict[str, Tensor] = {}
     with path.open("rb") as file:
         start = 8 + int.from_bytes(file.read(8), "little")
         for (begin, end), name, entry in sorted(chosen, key=lambda one: (one[0], one[1])):
-            buffer = torch.empty(end - begin, dtype=torch.uint8)
+            kept = DTYPES[entry["dtype"]]
+            wanted = dtype if dtype is not None and kept.is_floating_point else kept
+            stays = device.type == "cpu" and wanted == kept
+            buffer = torch.empty(end - begin, dtype=torch.uint8) if stays else passing[: end - begin]
             file.seek(start + begin)
             if file.readinto(buffer.numpy().data) != end - begin:
                 raise UnreadableModel(path.name, "The file is cut off.", "Download it again.")
-            tensor = buffer.view(DTYPES[entry["dtype"]]).reshape(entry["shape"])
-            tensors[name] = tensor.to(device, dtype if tensor.is_floating_point() else None)
+            tensor = buffer.view(kept).reshape(entry["shape"])
+            # A GPU converts faster than the CPU does on the way to it.
+            tensors[name] = tensor.to(device).to(wanted) if device.type == "cuda" else tensor.to(device, wanted)
     return tensors
 
 

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from backend.events import KEEP_JOBS, TERMINAL, EventLog
+from backend.events import KEEP_FILMS, KEEP_JOBS, TERMINAL, EventLog
 from backend.types import Event, Phase
+from backend.wire import Frame, Maps, WordMap
 
 
 def tell(log: EventLog, job_id: str, phase: Phase, step: int = 0) -> None:
@@ -107,3 +108,12 @@ def test_many_threads_lose_no_event(log: EventLog):
     for thread in threads:
         thread.join()
     assert all([seq for seq, _ in phases(log, str(number))] == list(range(1, 201)) for number in range(4))
+
+
+def test_films_and_maps_are_kept_for_the_newest_jobs_that_have_any(log: EventLog) -> None:
+    for number in range(KEEP_FILMS + 3):
+        tell(log, f"plain {number}", "done")
+        log.put_film(Frame(f"j{number}", 0, 1, b"estimate"))
+        log.put_film(Maps(f"j{number}", 0, 1, (WordMap("cat", 1.0, b"png"),)))
+    assert log.frames("j2") == log.maps("j2") == log.frames("unknown") == {}
+    assert log.frames("j3")[0, 1].jpeg == b"estimate" and log.maps("j3")[0, 1].words[0].word == "cat"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -404,3 +405,42 @@ def test_a_folder_that_comes_later_is_seen(tmp_path: Path):
     assert catalog.all("lora") == ()
     save(tmp_path / "later/one.safetensors", lora())
     assert [info.id for info in catalog.all("lora")] == ["one"]
+
+
+def test_the_same_name_in_the_same_folder_of_two_roots_still_makes_two_names(tmp_path: Path):
+    roots = [tmp_path / name / "loras" for name in "abc"]
+    for root in roots:
+        save(root / "x/style.safetensors", lora())
+    ids = [info.id for info in Catalog((), tuple(roots)).all("lora")]
+    assert ids == ["style", "x/style", "loras/x/style"]
+    again = [*roots, tmp_path / "d/loras"]
+    save(again[-1] / "x/style.safetensors", lora())
+    assert [info.id for info in Catalog((), tuple(again)).all("lora")] == [*ids, "x/style (2)"]
+
+
+def test_many_threads_may_ask_while_files_come_and_go(tmp_path: Path):
+    for number in range(20):
+        save(tmp_path / f"style-{number}.safetensors", lora())
+    catalog = Catalog((), (tmp_path,))
+    faults: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            for number in range(30):
+                assert catalog.find("style-7", "lora").id == "style-7"
+                assert len(catalog.cards("lora", "style")) >= 20
+                catalog.version()
+                if number % 5 == 0:
+                    extra = save(tmp_path / f"new-{threading.get_ident()}.safetensors", lora())
+                    assert extra.stem in {info.id for info in catalog.all("lora")}
+                    extra.unlink()
+        except BaseException as error:
+            faults.append(error)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert {info.id for info in catalog.all("lora")} == {f"style-{number}" for number in range(20)}

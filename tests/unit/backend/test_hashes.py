@@ -65,7 +65,12 @@ def test_hashes_come_in_the_background_and_models_are_then_found_by_them(folder:
     info, whole = catalog.find("one"), file_sha256(folder / "one.safetensors")
     assert info.sha256 == whole
     assert catalog.version() > version
-    for name in (whole, whole[:10], f"one.safetensors [{whole[:10]}]", f"other.safetensors [{whole[:10]}]"):
+    for name in (
+        whole,
+        whole[:10],
+        f"one.safetensors [{whole[:10]}]",
+        f"other.safetensors [{whole[:10]}]",
+    ):
         assert catalog.find(name).id == "one"
     autov3 = hashes_of(folder / "style.safetensors").autov3
     assert autov3 is not None
@@ -149,3 +154,29 @@ def test_a_file_that_goes_away_stops_nothing(tmp_path: Path):
     until(lambda: hasher.generation == 1)
     hasher.close()
     assert list(json.loads((tmp_path / "hashes.json").read_text())) == [str(here)]
+
+
+def test_what_was_learnt_before_the_end_is_kept(tmp_path: Path):
+    small = save(tmp_path / "small.safetensors", {"w": (2,)})
+    big = tmp_path / "big.safetensors"
+    with big.open("wb") as handle:
+        handle.truncate(1 << 36)
+    hasher = Hasher(tmp_path / "hashes.json", delay=0, every=0.01)
+    hasher.start(lambda: [info(small, 1), info(big, 2)])
+    until(lambda: hasher.generation == 1)
+    hasher.close()
+    assert list(json.loads((tmp_path / "hashes.json").read_text())) == [str(small)]
+
+
+def test_a_large_model_answers_to_its_oldest_hash_too_and_a_small_one_has_none(folder: Path, tmp_path: Path):
+    assert hashes_of(folder / "one.safetensors").autov1 is None
+    save(folder / "large.safetensors", {**lora(), "lora_unet_x.lora_down.weight": (4, 1 << 18)})
+    hasher = Hasher(delay=0, every=0.01)
+    catalog = Catalog((), (folder,), hasher=hasher)
+    hasher.start(catalog.everything)
+    until(lambda: hasher.generation == 3)
+    hasher.close()
+    autov1 = hashes_of(folder / "large.safetensors").autov1
+    assert autov1 is not None
+    assert catalog.find(autov1, "lora").id == "large"
+    assert catalog.find(f"renamed [{autov1}]", "lora").id == "large"

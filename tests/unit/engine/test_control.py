@@ -10,7 +10,7 @@ import torch
 from diffusers import StableDiffusionControlNetPipeline
 from torch import Tensor
 
-from backend.engine.control import SOFT, Guide, Residuals, residuals, scatter
+from backend.engine.control import SOFT, Guide, Residuals, distances, masked_hint, residuals, scatter
 from backend.engine.control_loader import LoadedControl, load_control
 from tests.support import control, tiny
 
@@ -152,6 +152,11 @@ def test_my_prompt_first_weakens_blocks_far_from_the_middle(nets: dict[str, Load
     assert torch.equal(plain.mid, soft.mid)
 
 
+def test_soft_weights_are_those_of_a1111_for_sd1_and_sdxl() -> None:
+    assert distances(12) == tuple(range(12, -1, -1))
+    assert distances(9) == tuple(range(12, 2, -1)), "the middle of SDXL counts as its tenth block, three from the end"
+
+
 @pytest.mark.parametrize("name", ["edges", "adapter", "pooled"])
 def test_control_first_leaves_the_unconditional_rows_alone(name: str, nets: dict[str, LoadedControl]) -> None:
     made = found([Guide(nets[name], hint(), mode="control")], rows(2))
@@ -209,3 +214,11 @@ def test_sdxl_conditions_reach_the_control(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert made[0] is not None and made[1] is not None
     assert not torch.allclose(made[0].down[1], made[1].down[1])
+
+
+def test_a_hint_for_repainting_marks_what_is_missing() -> None:
+    mask = torch.zeros(1, 1, tiny.SIZE, tiny.SIZE)
+    mask[..., :5] = 1
+    marked = masked_hint(hint(), mask)
+    assert (marked[..., :5] == -1).all()
+    assert torch.equal(marked[..., 5:], hint()[..., 5:])

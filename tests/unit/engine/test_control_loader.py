@@ -147,6 +147,12 @@ def test_what_fits_is_let_through(tmp_path: Path) -> None:
     check_fit(load(tmp_path / "adapter", "t2i-adapter"), unet, 2)
 
 
+def test_a_control_that_does_not_read_fits_any_text_width(tmp_path: Path) -> None:
+    blocks = {"down_block_types": ("DownBlock2D", "DownBlock2D"), "mid_block_type": "UNetMidBlock2D"}
+    control.controlnet(cross_attention_dim=99, **blocks).save_pretrained(tmp_path / "small")
+    check_fit(load(tmp_path / "small"), tiny.pipeline("sd1").unet, 2)
+
+
 def test_a_folder_may_name_no_other_class(tmp_path: Path) -> None:
     control.controlnet().save_pretrained(tmp_path / "odd")
     config = tmp_path / "odd" / "config.json"

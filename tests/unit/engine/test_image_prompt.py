@@ -129,6 +129,18 @@ def test_an_adapter_for_another_text_width_is_refused(tmp_path: Path) -> None:
         check_fit(loaded, tiny.pipeline("sd2").unet, 2)
 
 
+def test_an_adapter_with_too_few_attentions_is_refused(tmp_path: Path) -> None:
+    unet = tiny.pipeline("sd1").unet
+    tensors = control.image_prompt_tensors(unet)
+    last = max(int(name.split(".")[1]) for name in tensors if name.startswith("ip_adapter."))
+    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"ip_adapter.{last}.")}
+    save_file(kept, tmp_path / "short.safetensors")
+    control.vision_model().save_pretrained(tmp_path / "image_encoder")
+    loaded = load_control(control.info(tmp_path / "short.safetensors", "ip-adapter"), CPU, torch.float32)
+    with pytest.raises(InvalidParameter, match="attentions are not the checkpoint's"):
+        check_fit(loaded, unet, 2)
+
+
 def test_face_id_is_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "face.safetensors"
     save_file(

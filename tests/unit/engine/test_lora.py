@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from backend.engine.lora import Assignment, Bound, RowAdditions, Use, bind, block_weight, check_blocks, read_adapter
 from backend.engine.lora_keys import BLOCKS, ldm_names
 from backend.errors import InvalidParameter, UnreadableModel
-from backend.models.loader import LoadedModel
+from backend.models.loader import LoadedModel, load
 from tests.support.lora import ATTENTION, TEXT, denoised, kohya, merged, product, random_lora, said, save
 from tests.support.models import Shelf, shelf
 
@@ -278,6 +278,42 @@ def test_incomplete_patches_are_refused_by_name(model: LoadedModel, tmp_path: Pa
         bind(read_adapter(save(tmp_path / "half.safetensors", tensors), "half"), model)
 
 
+_SIDES = st.sampled_from([0, 1, 2, 3, 4, 8, 16, 32, 64])
+_ENDS = [
+    "lora_up.weight", "lora_down.weight", "lora_mid.weight", "alpha", "dora_scale", "diff", "diff_b", "w_norm",
+    "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2", "lokr_w1", "lokr_w1_a", "lokr_w1_b",
+    "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2",
+]  # fmt: skip
+_SHAPES = st.dictionaries(
+    st.sampled_from(_ENDS), st.lists(_SIDES, max_size=5).filter(lambda s: len(s) < 5 or 0 in s), min_size=1, max_size=5
+)
+_LAYERS = st.sampled_from(
+    [
+        "down_blocks_0_attentions_0_proj_in",
+        "mid_block_resnets_0_conv1",
+        "mid_block_resnets_0_norm1",
+        "time_embedding_linear_1",
+    ]
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(layer=_LAYERS, shapes=_SHAPES)
+def test_tensors_of_any_shape_are_used_or_refused(
+    model: LoadedModel, tmp_path_factory: pytest.TempPathFactory, layer: str, shapes: dict[str, list[int]]
+):
+    tensors = {f"lora_unet_{layer}.{end}": torch.full(shape, 0.01) for end, shape in shapes.items()}
+    file = save(tmp_path_factory.getbasetemp() / "any.safetensors", tensors)
+    try:
+        bound = bind(read_adapter(file, "any"), model)
+    except (InvalidParameter, UnreadableModel):
+        return
+    additions = RowAdditions()
+    with additions.applied(model.unet, [Assignment(slice(0, 1), ((bound, 1.0, ()),))]):
+        assert denoised(model.unet).shape == (2, 4, 8, 8)
+    additions.forget()
+
+
 def test_factors_whose_product_would_fill_the_memory_are_never_multiplied(model: LoadedModel, tmp_path: Path):
     layer = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
     big = torch.zeros(3000, 3000)
@@ -314,3 +350,14 @@ def test_metadata_and_a_unicode_name_come_along(model: LoadedModel, tmp_path: Pa
     file = save(tmp_path / "Aquarell – 水彩.safetensors", kohya(random_lora(model.unet)), metadata)
     adapter = read_adapter(file, "Aquarell – 水彩")
     assert (adapter.name, dict(adapter.metadata)) == ("Aquarell – 水彩", metadata)
+
+
+def test_a_denoiser_kept_in_eight_bits_computes_loras_in_its_own_precision(shelf: Shelf, tmp_path: Path):
+    small = load(shelf.info("one"), torch.device("cpu"), torch.float32, "fp8")
+    bound = bind(read_adapter(save(tmp_path / "s.safetensors", kohya(random_lora(small.unet))), "s"), small)
+    plain, additions = denoised(small.unet), RowAdditions()
+    with additions.applied(small.unet, [Assignment(slice(0, 1), ((bound, 1.0, ()),))]):
+        made = denoised(small.unet)
+    assert torch.equal(made[1], plain[1])
+    assert (made[0] - plain[0]).abs().max() > 1e-3
+    additions.forget()

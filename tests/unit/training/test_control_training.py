@@ -12,8 +12,9 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from backend.engine.control_loader import check_fit, load_control
+from backend.types import Pixels
 from tests.support import control as support
-from training import control, denoiser, geometry, running
+from training import control, control_pictures, denoiser, geometry, running
 
 
 @pytest.fixture(scope="module")
@@ -22,16 +23,16 @@ def unet() -> UNet2DConditionModel:
     return geometry.denoiser(channels=(32, 64)).requires_grad_(False)
 
 
-def pictures(count: int = 8) -> control.Pictures:
+def pictures(count: int = 8) -> control_pictures.Pictures:
     dice = torch.Generator().manual_seed(1)
-    return control.Pictures(
+    return control_pictures.Pictures(
         latents=torch.randn(count, 24, 8, 8, generator=dice).half(),
         states=torch.randn(count, 77, 256, generator=dice).half(),
         pictures=torch.randint(0, 256, (count, 128, 128, 3), generator=dice, dtype=torch.uint8),
     )
 
 
-def square(left: int) -> control.Pixels:
+def square(left: int) -> Pixels:
     picture = np.full((128, 128, 3), 255, np.uint8)
     picture[40:90, left : left + 50] = 0
     return picture
@@ -80,23 +81,23 @@ def test_hints_are_the_studios_own_canny_and_some_pictures_have_no_words() -> No
 
 def test_held_out_concepts_are_in_no_other_part() -> None:
     def concepts(part: int) -> set[str]:
-        said = control.prompts(part, Random(part))
-        assert len(said) == control.PART
+        said = control_pictures.prompts(part, Random(part))
+        assert len(said) == control_pictures.PART
         return {text.split(" on ")[0].split(", ")[0] for text in said}
 
     assert not concepts(0) & set().union(*(concepts(part) for part in range(1, 12)))
-    assert control.prompts(3, Random(3)) == control.prompts(3, Random(3))
+    assert control_pictures.prompts(3, Random(3)) == control_pictures.prompts(3, Random(3))
 
 
 def test_agreement_is_one_for_the_same_edges_and_falls_with_distance() -> None:
-    hint = control.edges(square(40))
+    hint = control_pictures.edges(square(40))
     near, far = control.agreement(square(42), hint), control.agreement(square(60), hint)
     assert control.agreement(square(40), hint) == 1.0
     assert near > 0.9
     assert far < 0.7
     blank = np.full((128, 128, 3), 255, np.uint8)
     assert control.agreement(blank, hint) == 0.0
-    assert control.agreement(blank, control.edges(blank)) == 1.0
+    assert control.agreement(blank, control_pictures.edges(blank)) == 1.0
 
 
 def test_parts_are_read_held_out_or_not(tmp_path: Path) -> None:
@@ -104,10 +105,16 @@ def test_parts_are_read_held_out_or_not(tmp_path: Path) -> None:
         one = pictures(4)
         tensors = {"latents": one.latents + number, "states": one.states, "pictures": one.pictures}
         running.save(tmp_path / "control" / f"own-{number:04d}.safetensors", tensors, {})
-    assert torch.equal(control.Pictures.read(tmp_path, held=True).latents, pictures(4).latents)
-    assert len(control.Pictures.read(tmp_path, held=False).latents) == 8
+    assert torch.equal(control_pictures.Pictures.read(tmp_path, held=True).latents, pictures(4).latents)
+    assert len(control_pictures.Pictures.read(tmp_path, held=False).latents) == 8
     with pytest.raises(SystemExit, match="no pictures yet"):
-        control.Pictures.read(tmp_path / "nowhere", held=False)
+        control_pictures.Pictures.read(tmp_path / "nowhere", held=False)
+
+
+def test_the_card_says_what_was_measured(tmp_path: Path) -> None:
+    (tmp_path / "control").mkdir()
+    (tmp_path / "control" / "scores.json").write_text('{"with": 0.714, "without": 0.3, "pictures": 32}')
+    assert "On 32 held-out pictures" in control.card(tmp_path) and "F1 = 0.71" in control.card(tmp_path)
 
 
 def test_what_is_exported_is_what_the_engine_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +122,7 @@ def test_what_is_exported_is_what_the_engine_loads(tmp_path: Path, monkeypatch: 
     real = geometry.denoiser()
     monkeypatch.setattr(control, "trained", lambda model, work: control.build(real).eval())
     assert control.export(tmp_path, tmp_path, tmp_path / "edges") < control.LIMIT
+    assert "Not measured." in (tmp_path / "edges" / "README.md").read_text()
     loaded = load_control(support.info(tmp_path / "edges", "controlnet"), torch.device("cpu"), torch.float32)
     check_fit(loaded, real, 16)
     assert torch.allclose(loaded.net.conv_in.weight, real.conv_in.weight, atol=1e-3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,8 +13,11 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from backend.errors import Conflict, InvalidParameter, NotFound, SignetError, Unavailable
+from backend.hooks import names_of
 from backend.inputs import InputStore
 from backend.library import LibraryDesk
+from backend.plans import PlanDesk
+from backend.presets import PresetStore
 from backend.requests import checked
 from backend.settings import Settings
 from backend.types import (
@@ -39,6 +42,8 @@ from backend.types import (
     WatermarkFacts,
     WatermarkReport,
 )
+from backend.wire import Frame, Maps, WordMap
+from extensions.opening import open_extensions
 from tests.support.library import FewModels
 
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
@@ -135,24 +140,37 @@ class FakeDesk:
         self.asked: list[Any] = []
         self.verified: list[bytes] = []
         self.paused = False
+        self.admitted = 0
         self.known.refused_models = self.refused
         catalog: Any = self.known
         self.library = LibraryDesk(self.settings, catalog, InputStore(self.folder / "inputs", 1 << 30, 1 << 24))
+        self.library.presets = PresetStore(self.folder / "presets.json")
+        names = names_of(self.library)
+        self.plans = PlanDesk(self, open_extensions(names), names, self.settings)
 
     def submit(self, fields: Mapping[str, Any], principal: Principal) -> Job:
         if self.broken:
             raise self.broken
+        job = self.admit(fields, principal)
+        self.enqueue((job,))
+        return self.job(job.id)
+
+    def admit(self, fields: Mapping[str, Any], principal: Principal) -> Job:
         self.asked.append((dict(fields), principal))
         request = checked(fields, self.library.library, self.settings)
         with self.lock:
-            job_id = f"j{len(self.all_jobs) + 1:04d}"
-            job = Job(job_id, request, principal, "queued", START, START, Verdict("allow", "personal"))
-            self.all_jobs[job_id] = job
-            self.happened[job_id] = []
-        self.happen(job_id, phase="queued", position=0)
-        if self.instant:
-            self.finish(job_id)
-        return self.job(job_id)
+            self.admitted += 1
+            job_id = f"j{self.admitted:04d}"
+        return Job(job_id, request, principal, "queued", START, START, Verdict("allow", "personal"))
+
+    def enqueue(self, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            with self.lock:
+                self.all_jobs[job.id] = job
+                self.happened[job.id] = []
+            self.happen(job.id, phase="queued", position=0)
+            if self.instant:
+                self.finish(job.id)
 
     def happen(self, job_id: str, **what: Any) -> None:
         with self.lock:
@@ -310,8 +328,17 @@ class FakeDesk:
     def running(self) -> tuple[Job, ...]:
         return tuple(job for job in self.all_jobs.values() if job.state in ("running", "sealing"))
 
-    def frames(self, job_id: str) -> Mapping[tuple[int, int], bytes]:
-        return {}
+    def frames(self, job_id: str) -> Mapping[tuple[int, int], Frame]:
+        """Of every step that was asked for; the sample is as grey as the estimate is red."""
+        return {
+            (0, step): Frame(job_id, 0, step, picture(step, "JPEG"), picture(0, "JPEG"), 10 / step, 1.0, 0.5)
+            for step in self.job(job_id).request.film
+        }
+
+    def maps(self, job_id: str) -> Mapping[tuple[int, int], Maps]:
+        request = self.job(job_id).request
+        words = tuple(WordMap(word, 0.5, picture(3)) for word in request.prompt.split())
+        return {(0, step): Maps(job_id, 0, step, words) for step in request.film if request.maps}
 
     def health(self) -> Health:
         return Health(paused=self.paused)

@@ -14,8 +14,8 @@ from backend.settings import Settings
 from tests.support.library import FewModels
 from tests.unit.webui.fakes import MODEL, TALL, FakeDesk
 from webui import bridge, parts
+from webui.tabs.create import models_now
 from webui.tabs.settings import settings_table, shown_value
-from webui.tabs.txt2img import models_now
 
 VALUES = ["starter", "a red apple", "", "Euler", "Automatic", 20.0, 4.5, 256, 256, -1.0, 1]
 
@@ -49,18 +49,48 @@ def test_a_form_that_was_refused_brings_the_problem(desk: FakeDesk) -> None:
 
 def test_a_picture_sent_to_the_form_repeats_itself(desk: FakeDesk) -> None:
     record = desk.keep(desk.request("x", seed=7, count=3, cfg=3.5, sampler="DDIM"), index=2)
-    form = bridge.form_sent(desk, f"record:{record.id}")
+    sent = bridge.form_sent(desk, f"record:{record.id}")
+    form = sent.form
     assert form["seed"] == 9 and form["count"] == 1 and form["cfg"] == 3.5 and form["sampler"] == "DDIM"
-    assert tuple(form) == bridge.FIELDS
+    assert tuple(form) == bridge.FIELDS and not sent.partial
+    assert sent.request["seed"] == 9 and sent.request["mode"] == "txt2img" and sent.request["denoise"] == 0.75
+    assert json.loads(json.dumps(sent.request)) and "words" not in sent.request
+
+
+def test_what_the_script_adds_wins_and_null_takes_away(desk: FakeDesk) -> None:
+    bridge.submitted(desk, VALUES, json.dumps({"mode": "txt2img", "width": None, "clip_skip": 2, "steps": 5}))
+    fields = desk.asked[0][0]
+    assert fields["clip_skip"] == 2 and fields["steps"] == 5 and "width" not in fields
+
+
+@pytest.mark.parametrize("extra", ["[1]", "nonsense", '"text"', '{"no_such_field": 1}', '{"seed": {}}'])
+def test_what_the_script_adds_is_checked_like_everything_else(desk: FakeDesk, extra: str) -> None:
+    assert bridge.submitted(desk, VALUES, extra)["problem"]["code"] == "invalid-parameter"
+
+
+def test_a_pasted_text_fills_only_what_it_names_and_what_is_possible(desk: FakeDesk) -> None:
+    fields = {
+        "prompt": "x",
+        "steps": 11,
+        "cfg": "high",
+        "sampler": "Euler a",
+        "model": "gone",
+        "clip_skip": 2,
+        "seed": True,
+    }
+    sent = bridge.form_sent(desk, "fields:" + json.dumps(fields))
+    assert sent.form == {"prompt": "x", "steps": 11, "sampler": "Euler a", "schedule": "Automatic"}
+    assert sent.partial and sent.request["clip_skip"] == 2
+    assert "model" in bridge.form_sent(desk, 'fields:{"model": "starter"}').form
 
 
 def test_a_job_sent_to_the_form_may_go_on_drawing_seeds(desk: FakeDesk) -> None:
     bridge.submitted(desk, VALUES)
-    assert bridge.form_sent(desk, "job:j0001:random")["seed"] == -1
-    assert bridge.form_sent(desk, "job:j0001")["seed"] == desk.job("j0001").request.seed
+    assert bridge.form_sent(desk, "job:j0001:random").form["seed"] == -1
+    assert bridge.form_sent(desk, "job:j0001").form["seed"] == desk.job("j0001").request.seed
 
 
-@pytest.mark.parametrize("text", ["", "record", "record:", "job:nope", "x:y", "record:\x00"])
+@pytest.mark.parametrize("text", ["", "record", "record:", "job:nope", "x:y", "record:\x00", "fields:[]", "fields:{"])
 def test_what_cannot_be_sent_is_not_found(desk: FakeDesk, text: str) -> None:
     with pytest.raises(SignetError):
         bridge.form_sent(desk, text)

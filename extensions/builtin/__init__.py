@@ -1,0 +1,1 @@
+"""Our own extensions; extensions.opening names them."""
