@@ -80,6 +80,12 @@ class EventLog:
             log = self._logs.get(job_id)
             return dict(log.maps) if log else {}
 
+    def drop_film(self, job_id: str) -> None:
+        with self._lock:
+            if job_id in self._logs:
+                self._logs[job_id].frames.clear()
+                self._logs[job_id].maps.clear()
+
     def drop_preview(self, job_id: str) -> None:
         with self._lock:
             if job_id in self._logs:

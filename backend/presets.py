@@ -77,7 +77,7 @@ class PresetStore:
 
 def _name(name: str) -> str:
     name = text("name", name, MAX_NAME).strip()
-    if not name or not name.isprintable():
+    if not name or not name.isprintable() or name in (".", ".."):  # dots alone are no part of an address
         raise InvalidParameter("name", f"A preset needs a name of at most {MAX_NAME} characters.", "Use letters.")
     return name
 

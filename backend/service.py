@@ -398,7 +398,8 @@ class Service:
                 if job_id in self._line.running:
                     self._events.put_preview(job_id, jpeg)
             case wire.Frame() | wire.Maps():
-                self._events.put_film(message)
+                if message.job_id in self._line.running:
+                    self._events.put_film(message)
             case wire.Sealed(job_id, sealed):
                 self._keep(job_id, sealed)
             case wire.Ended():
@@ -482,6 +483,8 @@ class Service:
                 self._unwritten[job_id] = job
                 self._write_ends()
             self._events.drop_preview(job_id)
+            if job.state != "done":  # a film stays only with a picture that was inspected and sealed
+                self._events.drop_film(job_id)
             said = problem.sentence() if problem and job.state == state else ""
             self._tell(job_id, _PHASES[job.state], problem=job.problem, message=said)
             self._hooks.job_ended(job)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 
 
@@ -26,6 +26,11 @@ class Ratio:
     def missed(self) -> bool:
         return self.goal is not None and self.ratio > self.goal
 
+    @property
+    def turned(self) -> Ratio:
+        """The same the other way round: how many times longer theirs takes."""
+        return replace(self, ratio=1 / self.ratio, least=1 / self.most, most=1 / self.least, goal=None)
+
     def line(self, what: str) -> str:
         goal = "stated" if self.goal is None else f"<= {self.goal:g}{' MISSED' if self.missed else ''}"
         return (
@@ -43,13 +48,17 @@ def compare(
 ) -> Ratio:
     for _ in range(warm_up):
         ours(), theirs()
-    pairs = [(_seconds(ours), _seconds(theirs)) for _ in range(rounds)]
+    return of_pairs([(seconds(ours), seconds(theirs)) for _ in range(rounds)], goal)
+
+
+def of_pairs(pairs: Sequence[tuple[float, float]], goal: float | None = None) -> Ratio:
+    """From (ours, theirs) in seconds, measured in turns."""
     ratios = [mine / other for mine, other in pairs]
-    medians = (median(seconds) for seconds in zip(*pairs, strict=True))
+    medians = (median(side) for side in zip(*pairs, strict=True))
     return Ratio(*medians, median(ratios), min(ratios), max(ratios), goal)
 
 
-def _seconds(action: Callable[[], object]) -> float:
+def seconds(action: Callable[[], object]) -> float:
     start = time.perf_counter()
     action()
     return time.perf_counter() - start

@@ -15,6 +15,7 @@ _PLAIN = (
     "clip_skip", "denoise", "resize", "styles", "tiling",
 )  # fmt: skip
 _SIDES = ("left", "right", "up", "down")
+_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 
 
 def fields_of(asked: argparse.Namespace) -> dict[str, Any]:
@@ -25,25 +26,57 @@ def fields_of(asked: argparse.Namespace) -> dict[str, Any]:
     return {**_from_file(asked.request), **given, **_picture(asked), **_more(asked)}
 
 
-def _from_file(path: Path | None) -> Mapping[str, Any]:
+def plan_of(asked: argparse.Namespace) -> tuple[str, Mapping[str, Any]] | None:
+    """The name of the plan and its arguments; a folder makes a batch. Raises InvalidParameter."""
+    if asked.batch is None:
+        if asked.plan is None and asked.plan_arguments:
+            raise InvalidParameter("plan", "These arguments belong to no plan.", "Name one with --plan.")
+        return (asked.plan, _object("plan-arguments", asked.plan_arguments)) if asked.plan else None
+    if asked.init or asked.plan not in (None, "batch"):
+        raise InvalidParameter("batch", "A batch has its own pictures and is a plan by itself.", "Leave out the other.")
+    try:
+        pictures = sorted(path for path in asked.batch.iterdir() if path.suffix.casefold() in _PICTURES)
+    except OSError as error:
+        raise InvalidParameter("batch", f"{asked.batch} cannot be read: {error.strerror}.", "Name a folder.") from error
+    if not pictures:
+        raise InvalidParameter("batch", f"There is no PNG, JPEG or WebP file in {asked.batch}.", "Name another folder.")
+    return "batch", {**_object("plan-arguments", asked.plan_arguments), "pictures": pictures}
+
+
+def _object(field: str, text: str | None) -> Mapping[str, Any]:
+    """A JSON object, or what the file of that name holds."""
+    if not text:
+        return {}
+    return _parsed(field, text, "the text") if text.lstrip().startswith("{") else _from_file(Path(text), field)
+
+
+def _from_file(path: Path | None, field: str = "request") -> Mapping[str, Any]:
     if path is None:
         return {}
     try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InvalidParameter("request", f"{path} cannot be read as JSON ({error}).", "Check the file.") from error
+        text = path.read_text("utf-8")
+    except (OSError, ValueError) as error:
+        raise InvalidParameter(field, f"{path} cannot be read as JSON ({error}).", "Check the file.") from error
+    return _parsed(field, text, str(path))
+
+
+def _parsed(field: str, text: str, where: str) -> Mapping[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidParameter(field, f"{where} cannot be read as JSON ({error}).", "Check the file.") from error
     if not isinstance(value, dict):
-        raise InvalidParameter("request", f"{path} does not hold a JSON object.", 'Begin it with "{".')
+        raise InvalidParameter(field, f"{where} does not hold a JSON object.", 'Begin it with "{".')
     return value
 
 
 def _picture(asked: argparse.Namespace) -> dict[str, Any]:
     """The mode follows from what is given."""
-    if asked.init is None:
+    if asked.init is None and asked.batch is None:
         if asked.mask or asked.outpaint or asked.upscale:
             raise InvalidParameter("init", "There is no picture to start from.", "Name one with --init.")
         return {}
-    fields: dict[str, Any] = {"mode": "img2img", "init_image": asked.init}
+    fields: dict[str, Any] = {"mode": "img2img", **({"init_image": asked.init} if asked.init else {})}
     if asked.mask or asked.outpaint:
         fields |= {"mode": "inpaint", "inpaint": {"mask": asked.mask} if asked.mask else {}}
     if asked.outpaint:

@@ -96,6 +96,13 @@ def parser() -> argparse.ArgumentParser:
     generate.add_argument(
         "--request", type=Path, metavar="FILE", help="more fields of the request, as JSON (see docs/api.md)"
     )
+    generate.add_argument("--plan", metavar="NAME", help="make many pictures of it: xyz, matrix or batch")
+    generate.add_argument(
+        "--plan-arguments",
+        metavar="JSON",
+        help='of the plan, such as {"x": {"axis": "Steps", "values": "10-30 (+10)"}}; or a file that holds them',
+    )
+    generate.add_argument("--batch", type=Path, metavar="DIR", help="every picture of a folder, instead of --init")
     generate.add_argument("--out", type=Path, metavar="DIR", help="also copy the sealed files into this folder")
 
     for made in (serve, generate):
@@ -177,10 +184,10 @@ def _work(asked: argparse.Namespace, settings: Settings) -> int:
 
     if asked.verb == "verify":
         return terminal.verify(settings, asked.files, as_json=asked.json)
-    from webui.arguments import fields_of
+    from webui.arguments import fields_of, plan_of
 
-    fields = fields_of(asked)
-    return terminal.generate(settings, fields, out=asked.out, as_json=asked.json)
+    fields, plan = fields_of(asked), plan_of(asked)
+    return terminal.generate(settings, fields, out=asked.out, as_json=asked.json, plan=plan)
 
 
 def _settings(asked: argparse.Namespace) -> Settings:

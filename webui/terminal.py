@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,26 +24,47 @@ if TYPE_CHECKING:
 _STILL_GOING = frozenset({"queued", "running", "sealing"})
 
 
-def generate(settings: Settings, fields: Mapping[str, Any], *, out: Path | None, as_json: bool) -> int:
-    """Submit one request, wait for it, print where its pictures are. A Path among the fields is a picture to bring."""
+def generate(
+    settings: Settings,
+    fields: Mapping[str, Any],
+    *,
+    out: Path | None,
+    as_json: bool,
+    plan: tuple[str, Mapping[str, Any]] | None = None,
+) -> int:
+    """Submit one request, or a `plan` of many, wait for all, print where the pictures are.
+
+    A Path among the fields or the plan's arguments is a picture to bring.
+    """
     library = open_library(settings)
     named = _brought(fields, library, settings)
-    checked(named, library.library, settings)  # a typing error is told at once, not after the start
+    if plan is None:
+        checked(named, library.library, settings)  # a typing error is told at once, not after the start
     _make_folder(out)
     from webui.compose import open_services
 
+    ids: dict[str, Any]
+    stop: Callable[[], object]
     with open_services(settings, principal_source="cli") as services:
-        job = services.service.submit(named, services.principal)
-        job = _wait(services, job)
-        images = [_image(services, record) for record in services.service.of_job(job.id)]
-    problem = None if job.state == "done" else _problem(job)
+        if plan is None:
+            job = services.service.submit(named, services.principal)
+            jobs, ids = [job], {"job_id": job.id}
+            stop = partial(services.service.cancel, job.id, services.principal)
+        else:
+            plans = services.service.plans
+            ticket = plans.submit(plan[0], named, _brought(plan[1], library, settings), services.principal)
+            jobs, stop = [*ticket.jobs, *ticket.grids], partial(plans.cancel, ticket.id, services.principal)
+            ids = {"plan_id": ticket.id, "job_ids": [job.id for job in jobs]}
+        jobs = [_wait(services, job, stop) for job in jobs]
+        images = [_image(services, record) for job in jobs for record in services.service.of_job(job.id)]
+    problem = next((_problem(job) for job in jobs if job.state != "done"), None)
     try:
         if out is not None:
             for image in images:
                 image["path"] = _copy(Path(image["path"]), out)
     except SignetError as error:
         problem = problem or error.problem
-    return _tell(job, images, problem, as_json=as_json)
+    return _tell(ids, images, problem, as_json=as_json)
 
 
 def _brought(value: Any, library: LibraryDesk, settings: Settings) -> Any:
@@ -56,10 +78,12 @@ def _brought(value: Any, library: LibraryDesk, settings: Settings) -> Any:
     return value
 
 
-def _tell(job: Job, images: Sequence[Mapping[str, Any]], problem: Problem | None, *, as_json: bool) -> int:
+def _tell(
+    ids: Mapping[str, Any], images: Sequence[Mapping[str, Any]], problem: Problem | None, *, as_json: bool
+) -> int:
     """Print the pictures that were made, and the problem if not all of them were."""
     if as_json:
-        whole = {"job_id": job.id, "images": images}
+        whole = {**ids, "images": images}
         print_json(whole if problem is None else {"error": {**asdict(problem), "images": images}})
     else:
         for image in images:
@@ -102,8 +126,8 @@ def _copy(path: Path, out: Path) -> str:
     return str(copy.resolve())
 
 
-def _wait(services: Services, job: Job) -> Job:
-    """Follow the job to its end with a progress line; Ctrl+C cancels it and waits for that."""
+def _wait(services: Services, job: Job, stop: Callable[[], object]) -> Job:
+    """Follow the job to its end with a progress line; Ctrl+C stops what was asked for and waits for that."""
     line = _ProgressLine()
     service = services.service
     try:
@@ -117,7 +141,7 @@ def _wait(services: Services, job: Job) -> Job:
         line.clear()
         print("Cancelling ...", file=sys.stderr)
         with suppress(Conflict):  # it ended at the same moment: then it is what it is
-            service.cancel(job.id, services.principal)
+            stop()
         job = service.wait(job.id, timeout=10)
     finally:
         line.clear()

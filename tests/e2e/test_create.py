@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import re
+import urllib.request
 from typing import Any
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Page
 
 from tests.e2e.conftest import Studio
@@ -38,7 +41,7 @@ def _made(page: Page, studio: Studio) -> Any:
 def _send(page: Page, target: str) -> None:
     """The picture on the canvas goes to a tab; waits until it lies in the well."""
     page.click("#signet-canvas .send-more")
-    page.get_by_role("menuitem", name=target).click()
+    page.get_by_role("menuitem", name=re.compile(f"^{target}")).click()
     until(page, f"document.body.dataset.tab === '{target}'")
     until(page, f"/px/.test(document.querySelector('#signet-{target} .well-words')?.textContent)")
 
@@ -230,10 +233,11 @@ def test_generating_again_interrupts_what_runs(watch: Watch, studio: Studio) -> 
 
 
 def test_forever_goes_on_until_it_is_cancelled(watch: Watch, studio: Studio) -> None:
-    page = _open(watch, "one of many", "3")
-    page.click("#generate-more")
+    page = _open(watch, "one of many", "25")
+    page.click("#generate", button="right")
     page.get_by_role("menuitem", name="Generate forever").click()
     until(page, "document.querySelectorAll('.strip .thumb').length >= 2", timeout=60_000)
+    page.wait_for_selector("body.job-running")
     page.click("#cancel")
     page.wait_for_selector("body:not(.forever)")
     page.wait_for_selector("body:not(.job-running)", timeout=30_000)
@@ -306,13 +310,67 @@ def test_the_prompt_is_counted_and_a_pasted_text_fills_the_form(watch: Watch) ->
     watch.clean()
 
 
+DROP = """([selector, bytes, type]) => {
+    const data = new DataTransfer();
+    data.items.add(new File([new Uint8Array(bytes)], "x.png", { type }));
+    const event = { dataTransfer: data, bubbles: true, cancelable: true };
+    document.querySelector(selector).dispatchEvent(new DragEvent("drop", event));
+}"""
+
+
+def _drop(page: Page, selector: str, data: bytes) -> None:
+    page.evaluate(DROP, [selector, list(data), "image/png"])
+
+
+def test_a_picture_dropped_on_the_prompt_fills_the_form(watch: Watch, studio: Studio) -> None:
+    page = _open(watch, "a red apple", "7")
+    _made(page, studio)
+    file = urllib.request.urlopen(studio.address + (page.get_attribute(".stage img.live", "src") or "")).read()
+    page.fill("#f-prompt textarea", "")
+    page.fill("#f-steps input[type=number]", "20")
+    _drop(page, "#f-prompt textarea", file)
+    until(page, "document.querySelector('#f-prompt textarea').value === 'a red apple'")
+    until(page, "document.querySelector('#f-steps input[type=number]').value === '7'")
+    plain = io.BytesIO()
+    Image.new("RGB", (64, 64), "red").save(plain, "PNG")
+    _drop(page, "#f-prompt textarea", plain.getvalue())
+    page.wait_for_selector("#signet-problem .problem")
+    assert "does not say how it was made" in page.inner_text("#signet-problem")
+    tab(page, "img2img")
+    page.wait_for_selector("#signet-img2img .well")
+    _drop(page, "#signet-img2img .well", file)
+    until(page, "/px/.test(document.querySelector('#signet-img2img .well-words').textContent)")
+    watch.clean()
+
+
+def test_a_repainted_picture_is_repainted_again_or_repeated_from_its_source(watch: Watch, studio: Studio) -> None:
+    page = _open(watch)
+    first = _made(page, studio)
+    _send(page, "inpaint")
+    _paint(page)
+    page.fill("[data-field='inpaint.blur'] input[type=number]", "7")
+    page.keyboard.press("Tab")
+    second = _made(page, studio)
+    page.get_by_role("button", name="Remove").locator("visible=true").click()
+    _send(page, "inpaint")
+    shown = "document.querySelector('.mask-picture img').src"
+    until(page, f"{shown}.includes('{second['sha256']}')")
+    page.wait_for_timeout(500)
+    assert page.evaluate(f"{shown}.includes('{second['sha256']}')"), "its own source came back"
+    assert _value(page, "inpaint.blur") == "7"
+    page.click("#signet-canvas .send-more")
+    page.get_by_role("menuitem", name="Repeat it").click()
+    until(page, f"{shown}.includes('{first['sha256']}')")
+    watch.clean()
+
+
 def test_a_file_that_is_no_picture_is_refused_in_the_well(watch: Watch) -> None:
     page = watch.open()
     tab(page, "img2img")
     wrong = {"name": "x.png", "mimeType": "image/png", "buffer": b"not a picture"}
     page.set_input_files("#signet-img2img input[type=file]", wrong)
     page.wait_for_selector("#signet-img2img .well-said .problem")
-    assert "not a PNG, JPEG or WebP" in page.inner_text("#signet-img2img .well-said")
+    assert "not a picture of a known kind" in page.inner_text("#signet-img2img .well-said")
     page.fill("#f-prompt textarea", "a red apple")
     page.click("#generate")
     page.wait_for_selector("#signet-img2img .well.field-wrong")

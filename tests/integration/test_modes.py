@@ -11,13 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from backend.engine.decoding import decode
 from backend.engine.encoding import encode
+from backend.models.loader import LoadedModel
 from backend.types import (
+    ControlUnit,
     Grid,
     Hires,
     Inpaint,
+    LoraUse,
     ModelInfo,
     Outpaint,
     Pixels,
@@ -27,7 +31,8 @@ from backend.types import (
     Words,
 )
 from backend.wire import Progress, Work
-from tests.support import tiny
+from tests.support import control, tiny
+from tests.support import lora as loras
 from tests.support.bench import Bench, make_work
 from tests.support.desk import pixels_of
 from tests.support.models import Shelf, shelf
@@ -268,10 +273,102 @@ def test_frames_of_a_film_are_told_for_the_steps_asked_for(shelf: Shelf, bench: 
     assert [said.step for said in bench.of("job", Frame)] == [1, 3, 6]
 
 
+# ---- additions
+
+
+class Additions:
+    """A LoRA, a ControlNet, a T2I-Adapter and an IP-Adapter for the tiny model, as files."""
+
+    def __init__(self, folder: Path, model: LoadedModel) -> None:
+        self.lora = self._lora(folder / "Stil é 1.safetensors", model.unet, 1)
+        self.other = self._lora(folder / "other.safetensors", model.unet, 2)
+        control.save_original(control.controlnet(), folder / "edges.safetensors")
+        control.adapter().save_pretrained(folder / "adapter", safe_serialization=True)
+        save_file(control.image_prompt_tensors(model.unet), folder / "look.safetensors")
+        control.vision_model().save_pretrained(folder / "image_encoder")
+        self.edges = control.info(folder / "edges.safetensors", "controlnet")
+        self.adapter = control.info(folder / "adapter", "t2i-adapter")
+        self.look = control.info(folder / "look.safetensors", "ip-adapter")
+
+    def _lora(self, file: Path, unet: Any, seed: int) -> ModelInfo:
+        loras.save(file, loras.kohya(loras.random_lora(unet, seed=seed)))
+        return control.info(file, "lora")
+
+    def kinds(self, photo: Photo) -> list[dict[str, Any]]:
+        """Fields of requests that use them, with what the engine needs to be handed."""
+        image = photo.source.sha256
+
+        def guided(info: ModelInfo, **unit: Any) -> dict[str, Any]:
+            return {"control": (ControlUnit(image=image, model=info.id, **unit),), "resources": (info,)}
+
+        def styled(*uses: tuple[ModelInfo, float]) -> dict[str, Any]:
+            found = tuple(LoraUse(id=info.id, text=weight, unet=weight) for info, weight in uses)
+            words = (Words(prompt="a cat", loras=found),)
+            return {"words": words, "resources": tuple(info for info, _ in uses)}
+
+        return [
+            styled((self.lora, 1.0)),
+            styled((self.lora, 0.5), (self.other, -0.7)),
+            guided(self.edges, preprocessor="canny"),
+            guided(self.edges, end=0.5, mode="control"),
+            guided(self.adapter, weight=0.8),
+            guided(self.look),
+        ]
+
+
+@pytest.fixture
+def additions(shelf: Shelf, bench: Bench, tmp_path: Path) -> Additions:
+    folder = tmp_path / "additions"
+    folder.mkdir()
+    return Additions(folder, bench.memory.get(shelf.info("one")))
+
+
+def order(photo: Photo, name: str, model: ModelInfo, fields: dict[str, Any]) -> Work:
+    """A work order with resources and pictures."""
+    given = dict(fields)
+    resources = given.pop("resources", ())
+    if "mode" not in given:
+        given["init_image"] = None
+    return replace(photo.work(name, model, **given), resources=resources)
+
+
+def test_every_addition_changes_the_picture_repeats_and_is_written_down(
+    shelf: Shelf, bench: Bench, photo: Photo, additions: Additions
+):
+    plain = bench.picture(make_work("plain", shelf.info("one"), prompt="a cat"))
+    for number, fields in enumerate(additions.kinds(photo)):
+        first, again = (
+            bench.picture(order(photo, f"{turn}-{number}", shelf.info("one"), {"prompt": "a cat", **fields}))
+            for turn in ("first", "again")
+        )
+        assert not np.array_equal(first, plain), fields
+        assert np.array_equal(first, again), fields
+        passport = bench.sealed[f"first-{number}", 0].passport
+        assert {network.id for network in passport.networks} == {info.id for info in fields["resources"]}
+
+
+def test_pictures_with_different_additions_share_a_forward_and_equal_themselves_alone(
+    shelf: Shelf, bench: Bench, photo: Photo, additions: Additions
+):
+    kinds = [{}, *additions.kinds(photo)]
+    together = [
+        order(photo, f"mix-{number}", shelf.info("one"), {"prompt": "a cat", "bucket": 8, "seed": number, **fields})
+        for number, fields in enumerate(kinds)
+    ]
+    bench.make(*together)
+    for number, work in enumerate(together):
+        alone = replace(work, job_id=f"alone-{number}")
+        assert bench.end(work.job_id).problem is None
+        assert np.array_equal(bench.picture(alone), pixels_of(bench.sealed[work.job_id, 0]))
+        assert torch.equal(bench.engine.latents[f"alone-{number}", 0], bench.engine.latents[f"mix-{number}", 0])
+
+
 # ---- isolation
 
 
-def test_fifty_mixed_requests_in_any_order_leave_the_baseline_as_it_was(shelf: Shelf, bench: Bench, photo: Photo):
+def test_fifty_mixed_requests_in_any_order_leave_the_baseline_as_it_was(
+    shelf: Shelf, bench: Bench, photo: Photo, additions: Additions
+):
     base = {"steps": 5, "sampler": "DPM++ 2M", "bucket": 4}
     before = bench.picture(make_work("before", shelf.info("one"), **base))
     dice = random.Random(11)
@@ -286,12 +383,13 @@ def test_fifty_mixed_requests_in_any_order_leave_the_baseline_as_it_was(shelf: S
         {"sampler": "DPM++ SDE", "cfg_interval": (0.2, 0.8)},
         {"variation": Variation(seed=3, strength=0.2), "count": 2},
         {"prompt": "cat " * 90},
+        *additions.kinds(photo),
     ]
     works = []
     for number in range(50):
-        fields = {"seed": number, "steps": dice.randint(1, 4), "cfg": dice.choice([1.0, 4.0]), **kinds[number % 10]}
+        fields = {"seed": number, "steps": dice.randint(1, 4), "cfg": dice.choice([1.0, 4.0])}
         model = shelf.info(dice.choice(["one", "one", "two"]))
-        works.append(photo.work(f"mix-{number}", model, **fields))
+        works.append(order(photo, f"mix-{number}", model, {**fields, **kinds[number % len(kinds)]}))
     dice.shuffle(works)
     bench.make(*works)
     assert all(bench.end(work.job_id).problem is None for work in works)

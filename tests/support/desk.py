@@ -48,6 +48,8 @@ class PlainDesk:
             credential=CredentialFacts(manifest_id=record_id, state="invalid", trusted=False, signer="nobody"),
             policy=raw.verdict.policy,
             admission=raw.verdict.action,
+            words=raw.words,
+            networks=raw.networks,
         )
         return SealedImage(data, "image/png", passport, raw.infotext, raw.index)
 

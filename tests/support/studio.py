@@ -45,10 +45,11 @@ _MODEL = ModelInfo("tiny", "Tiny", "sd1", "/nowhere", "diffusers", 8, 64, 1)
 
 
 class FakeLink:
-    """Where the engine would be. `works` and `cancelled` are what it was asked."""
+    """Where the engine would be. `works`, `orders` (of trainings) and `cancelled` are what it was asked."""
 
     def __init__(self) -> None:
         self.works: list[wire.Work] = []
+        self.orders: list[wire.Train] = []
         self.cancelled: list[str] = []
         self.closed = False
 
@@ -57,6 +58,9 @@ class FakeLink:
 
     def submit(self, work: wire.Work) -> None:
         self.works.append(work)
+
+    def train(self, order: wire.Train) -> None:
+        self.orders.append(order)
 
     def cancel(self, job_id: str) -> None:
         self.cancelled.append(job_id)

@@ -174,8 +174,7 @@ def _studio_routes(desk: Desk) -> APIRouter:
     @router.get("/health", response_model=HealthOut, summary="How the studio is")
     def health() -> Reply:
         now = desk.health()
-        names = ("engine", "detail", "device", "waiting", "running", "free_bytes")
-        names += ("memory_used", "memory_budget")
+        names = ("engine", "detail", "device", "waiting", "running", "free_bytes", "memory_used", "memory_budget")
         extra = {
             "paused": now.paused,
             "version": VERSION,

@@ -166,7 +166,11 @@ def _sample_out(step: int, job_id: str, why: str, desk: Desk) -> dict[str, Any]:
 
 
 def _body() -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": TrainingIn.model_json_schema()}}}}
+    """The schema in one piece: its references would lead nowhere inside the description of the whole API."""
+    schema = {key: value for key, value in TrainingIn.model_json_schema().items() if key != "$defs"}
+    images = {**schema["properties"]["images"], "items": PictureIn.model_json_schema()}
+    whole = {**schema, "properties": {**schema["properties"], "images": images}}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": whole}}}}
 
 
 def _valid(shape: Any, body: dict[str, Any]) -> Any:

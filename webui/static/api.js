@@ -16,7 +16,7 @@ const OFFLINE = {
 
 export async function call(path, { method = "GET", json, body, signal } = {}) {
   const headers = {};
-  if (method === "POST" || method === "PATCH") headers["content-type"] = "application/json";
+  if (["POST", "PUT", "PATCH"].includes(method)) headers["content-type"] = "application/json";
   if (body) delete headers["content-type"];
   let reply;
   try {

@@ -2,7 +2,7 @@
 
 import { Canvas } from "./canvas.js";
 import { el, replace } from "./dom.js";
-import { generateInstead, hangMenu, watchGenerate } from "./generate.js";
+import { generateInstead, hangMenu, skip, watchGenerate } from "./generate.js";
 import { mount as mountHires } from "./hires.js";
 import { History } from "./history.js";
 import { mount as mountImg2img } from "./img2img.js";
@@ -129,6 +129,9 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && here) {
     event.preventDefault();
     generateInstead(canvas);
+  } else if (event.key === "Enter" && event.altKey && here) {
+    event.preventDefault();
+    skip(canvas);
   } else if (event.key === "Escape" && here && !event.defaultPrevented && !document.querySelector(".menu")) {
     canvas?.cancel();
   }

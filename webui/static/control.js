@@ -28,8 +28,7 @@ async function controlModels() {
 }
 
 class Control {
-  constructor(root) {
-    this.root = root;
+  constructor() {
     this.units = [];
     this.known = [[], []];
     this.list = el("div", { class: "units" });
@@ -38,8 +37,9 @@ class Control {
     this.said = el("div", {});
     this.missing = el("details", { class: "more", hidden: true });
     const more = button("Add a unit", () => this.open(this.add()), { class: "quiet add-unit" });
-    const off = (this.off = button("Switch all off", () => this.allOff()));
-    replace(root, el("div", { class: "panel" }, el("div", { class: "units-head" }, this.count, off), this.empty, this.said, this.list, el("div", { class: "row-actions" }, more), this.missing));
+    this.off = button("Switch all off", () => this.allOff());
+    const head = el("div", { class: "units-head" }, this.count, this.off);
+    this.root = el("div", { class: "panel" }, head, this.empty, this.said, this.list, el("div", { class: "row-actions" }, more), this.missing);
     for (let number = 0; number < FIRST; number += 1) this.add();
     this.units[0].details.open = true;
     this.tell();
@@ -47,14 +47,22 @@ class Control {
     contribute("control", (mode) => this.collect(mode));
     provide("control", (request, { partial }) => this.fill(request, partial));
     take("control", (input) => this.receive(input));
-    document.addEventListener("signet:tab", ({ detail }) => detail === "control" && this.learn());
-    document.addEventListener("input", debounce(400, (event) => event.target.closest?.("#f-model") && this.learn()));
+    document.addEventListener("signet:tab", ({ detail }) => {
+      if (detail === "control") this.learn();
+      this.tell();
+    });
+    document.addEventListener("input", debounce(400, (event) => this.learning && event.target.closest?.("#f-model") && this.learn()));
     // The list of models is Gradio's: a choice of the mouse is no input event.
-    document.addEventListener("focusout", debounce(400, (event) => event.target.closest?.("#f-model") && this.learn()));
-    this.learn();
+    document.addEventListener("focusout", debounce(400, (event) => this.learning && event.target.closest?.("#f-model") && this.learn()));
   }
 
-  async learn() {
+  /** What there is to choose from, asked for once somebody needs it, and then whenever it may have changed. */
+  learn() {
+    this.learning = this.ask();
+    return this.learning;
+  }
+
+  async ask() {
     try {
       const [preprocessors, models] = await Promise.all([call("/control/preprocessors"), controlModels()]);
       replace(this.said);
@@ -101,8 +109,9 @@ class Control {
     say("All control units are off");
   }
 
-  collect(mode) {
+  async collect(mode) {
     if (mode === "grid") return null;
+    await this.learning;
     const short = this.on.find((unit) => unit.lacks);
     if (short) {
       showTab("control");
@@ -118,6 +127,7 @@ class Control {
       if (!partial) this.allOff();
       return;
     }
+    if (request.control.length && !this.learning) this.learn();
     while (this.units.length < request.control.length) this.add();
     this.units.forEach((unit, place) => (request.control[place] ? unit.fill(request.control[place]) : (unit.on.value = false)));
   }
@@ -148,6 +158,15 @@ function badge(count) {
   replace(mark, String(count), el("span", { class: "sr-only" }, " on"));
 }
 
+let panel;
+
+/** A tab is drawn when it is first opened, but a stored request may bring units before: call this with the page. */
+export function prepare() {
+  panel ??= new Control();
+}
+
 export function mount(root) {
-  new Control(root);
+  prepare();
+  replace(root, panel.root);
+  panel.learn();
 }

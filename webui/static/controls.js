@@ -133,8 +133,8 @@ export function many(name) {
 
 export const row = (...children) => el("div", { class: "field-row" }, children);
 
-/** A closed group. `count()` says how many things in it are set, which its head shows while it is closed. */
-export function group(name, title, children, count) {
+/** A closed group. `count()` says how many things in it are set (or whether it is on), which its head shows. */
+export function group(name, title, children, count = () => 0) {
   const open = stored(`open.${name}`, false);
   const badge = el("span", { class: "badge" });
   const root = el(

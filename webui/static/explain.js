@@ -21,13 +21,13 @@ const SECTIONS = {
   ],
   words: [
     "Where the words looked",
-    "The prompt steers the picture by cross-attention: every place of the picture shares out its attention among the words. Bright is where a word got most of its own, dark where it got least, averaged over all layers and heads of this step. " +
+    "The prompt steers the picture by cross-attention: every place of the picture shares out its attention among the words (and marks around them, which are left out here). Bright is where a word got most of its own, dark where it got least, averaged over all layers and heads of this step. " +
       "Read the maps with care: they show where the model looked and not why, the words have already been mixed by the text encoder, and small models often look at filler words.",
   ],
   paths: [
     "The path through the noise",
     "σ says how much noise is on the picture: at 1 there is as much noise as picture. High levels decide the composition and low ones the detail, so a schedule decides what the steps are spent on. " +
-      "The sampler decides how to get from one level to the next, and how often it asks the model on the way. The lower plot is measured in your run: where it is flat, more steps would change little.",
+      "The sampler decides how to get from one level to the next, and how often it asks the model on the way. The lower plots are measured in your run: where the first is close to zero, more steps would change little.",
   ],
   guidance: [
     "What guidance does",
@@ -218,7 +218,7 @@ class Explain {
     if (event.phase === "failed" && event.problem) this.failed(event.problem);
     else this.end();
     say(this.line.textContent);
-    this.finish(event.phase === "done");
+    if (event.phase === "done") this.finish();
   }
 
   /** New frames, at most one question at a time. */
@@ -236,7 +236,7 @@ class Explain {
     this.asking = false;
   }
 
-  async finish(done) {
+  async finish() {
     const { id } = this.job;
     try {
       const [frames, maps, job] = await Promise.all([call(`/jobs/${id}/frames`), call(`/jobs/${id}/maps`), call(`/jobs/${id}`)]);
@@ -244,7 +244,6 @@ class Explain {
       this.film.show(frames);
       this.paths.drawRun(frames);
       if (frames.length) this.words.at(this.film.frame);
-      if (!done) return;
       this.bar.value = 1;
       this.line.textContent = "Done. Drag the slider, or use the arrow keys on it.";
       if (job.records.length) await this.film.end(job.records[0]);

@@ -2,7 +2,7 @@
 
 import { record } from "./api.js";
 import { button, el, replace, tame } from "./dom.js";
-import { covered, passport } from "./passport.js";
+import { covered, flagged, passport } from "./passport.js";
 import { openPicture } from "./picture.js";
 import { short } from "./plot.js";
 
@@ -39,6 +39,7 @@ export class Film {
     this.strip = el("div", { class: "film-strip", role: "group", "aria-label": "All steps" });
     this.sealed = el("div", { class: "film-sealed" });
     this.hint = el("p", { class: "hint" }, "Press “Show me” above: the frames appear here while the picture forms.");
+    this.veiled = el("p", { class: "hint", hidden: true }, "This studio blurs pictures until they are inspected, so the frames show little more than colours.");
     this.pair = el(
       "div",
       { class: "film-pair" },
@@ -46,13 +47,14 @@ export class Film {
       el("figure", {}, el("div", { class: "film-frame" }, this.clean), el("figcaption", {}, "What it expects the picture to be")),
     );
     this.controls = el("div", { class: "film-controls" }, this.play, this.slider, this.words);
-    this.root = el("div", { class: "film" }, this.hint, this.pair, this.controls, this.strip, this.sealed);
+    this.root = el("div", { class: "film" }, this.hint, this.veiled, this.pair, this.controls, this.strip, this.sealed);
     this.slider.addEventListener("input", () => this.go(Number(this.slider.value), true));
     this.clear();
   }
 
   clear() {
     this.stop();
+    this.veil(false);
     this.frames = [];
     this.place = 0;
     this.chosen = false;
@@ -61,9 +63,15 @@ export class Film {
     this.dress();
   }
 
+  /** The frames of a picture that was flagged are covered as long as the picture is. */
+  veil(on) {
+    this.root.closest(".mount")?.classList.toggle("veiled", on);
+  }
+
   dress() {
     const some = this.frames.length > 0;
     this.hint.hidden = some;
+    this.veiled.hidden = document.body.dataset.blurPreviews !== "true";
     for (const part of [this.pair, this.controls, this.strip]) part.hidden = !some;
   }
 
@@ -100,6 +108,7 @@ export class Film {
     this.slider.setAttribute("aria-valuetext", `step ${frame.step} of ${last}, ${noise}`);
     this.words.textContent = `step ${frame.step} of ${last} · ${noise}${frame.changed === null ? "" : ` · changed by ${short(frame.changed)}`}`;
     [...this.strip.children].forEach((item, number) => item.setAttribute("aria-pressed", String(number === this.place)));
+    this.reveal(this.strip.children[this.place]);
     this.moved(frame);
     const [noisy, clean] = await Promise.all([this.shelf.get(frame.noisy), this.shelf.get(frame.url)]);
     if (frame !== this.frame) return;
@@ -107,6 +116,13 @@ export class Film {
     this.clean.src = clean;
     this.noisy.alt = `The noisy picture before step ${frame.step}`;
     this.clean.alt = `The picture the model expects after step ${frame.step}`;
+  }
+
+  /** Within the strip only: the page stays where it is. */
+  reveal(item) {
+    if (!item) return;
+    const [left, right] = [item.offsetLeft - this.strip.offsetLeft, item.offsetLeft - this.strip.offsetLeft + item.offsetWidth];
+    if (left < this.strip.scrollLeft || right > this.strip.scrollLeft + this.strip.clientWidth) this.strip.scrollLeft = left - this.strip.clientWidth / 2;
   }
 
   toggle() {
@@ -131,6 +147,9 @@ export class Film {
     const image = el("img", { src: found.urls.file, alt: `The finished picture: ${tame(request.prompt)}` });
     const open = button("Open it with its Passport", () => openPicture(found.id), { id: "explain-open" });
     const words = el("div", {}, el("h4", {}, "The finished picture"), el("p", { class: "hint" }, "Decoded at full size, inspected, marked and signed."), passport(found), open);
-    replace(this.sealed, covered(found, image), words);
+    const picture = covered(found, image);
+    this.veil(flagged(found));
+    picture.querySelector(".cover button")?.addEventListener("click", () => this.veil(false));
+    replace(this.sealed, picture, words);
   }
 }

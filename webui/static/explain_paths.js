@@ -18,10 +18,11 @@ export class Paths {
     this.levels = new Plot({ title: "Noise level at the beginning of each step", x: "step", y: "σ (log)", log: true });
     this.times = new Plot({ title: "Where that is on the model's training scale", x: "step", y: "timestep" });
     this.run = new Plot({ title: "How much the expected picture changed in your run", x: "step", y: "change (RMS)", empty: "Press “Show me” to draw the path of a run." });
+    this.moves = new Plot({ title: "How far each step of your run moved the noisy picture", x: "step", y: "distance (RMS, log)", log: true, empty: "The second plot of a run." });
     this.choices = el("fieldset", { class: "checks", id: "path-schedules" });
     this.note = el("p", { class: "hint", role: "status" });
     this.numbers = el("details", { class: "more" }, el("summary", {}, "The noise levels as a table"));
-    this.root = el("div", { class: "paths" }, this.choices, this.note, this.levels.root, this.times.root, this.run.root, this.numbers);
+    this.root = el("div", { class: "paths" }, this.choices, this.note, this.levels.root, this.times.root, this.run.root, this.moves.root, this.numbers);
     this.chosen = new Set();
     this.update = debounce(120, () => this.fetch());
   }
@@ -56,8 +57,9 @@ export class Paths {
     if (asked !== this.asked) return;
     const paths = answers.filter((one) => one.status === "fulfilled").map((one) => one.value);
     const wrong = answers.find((one) => one.status === "rejected")?.reason.message;
-    const asks = paths[0] && `The model is asked ${paths[0].asks.length} times in ${paths[0].moves.length} steps.`;
-    this.note.textContent = [paths[0]?.note, asks, wrong].filter(Boolean).join(" ");
+    const first = paths[0];
+    const asks = first && first.asks.length !== first.moves.length && `The model is asked ${first.asks.length} times in ${first.moves.length} steps.`;
+    this.note.textContent = [first?.note, asks, wrong].filter(Boolean).join(" ");
     this.levels.show(paths.map((path) => ({ name: path.schedule, points: path.sigmas.map((sigma, step) => [step + 1, sigma]) })));
     this.times.show(paths.map((path) => ({ name: path.schedule, points: path.timesteps.map((time, step) => [step + 1, time]) })));
     replace(this.numbers, el("summary", {}, "The noise levels as a table"), paths.length && el("div", { class: "table-scroll", tabIndex: 0 }, table(paths)));
@@ -66,11 +68,13 @@ export class Paths {
   /** The frames of a run, with what each step changed. */
   drawRun(frames) {
     this.run.show([{ name: "change of the expected picture", points: frames.map((frame) => [frame.step, frame.changed]) }]);
+    this.moves.show([{ name: "distance", points: frames.map((frame) => [frame.step, frame.moved]) }]);
   }
 
   mark(step) {
     this.levels.mark(step);
     this.times.mark(step);
     this.run.mark(step);
+    this.moves.mark(step);
   }
 }

@@ -8,7 +8,7 @@ export class Words {
     this.maps = new Map();
     this.base = el("img", { alt: "" });
     this.heat = el("img", { class: "heat", alt: "" });
-    this.strength = el("input", { type: "range", min: 0, max: 100, value: 70, "aria-label": "Strength of the overlay, percent" });
+    this.strength = el("input", { type: "range", min: 0, max: 100, value: 55, "aria-label": "Strength of the overlay, percent" });
     this.said = el("output", { class: "hint" });
     this.list = el("div", { class: "word-list", role: "radiogroup", "aria-label": "Words of the prompt" });
     this.view = el(

@@ -8,6 +8,7 @@ import { mode } from "./tabs.js";
 let passing = false;
 let collecting = false;
 let forever = false;
+let skipping = false;
 
 const node = (id) => document.getElementById(id);
 const running = () => document.body.classList.contains("job-running");
@@ -46,6 +47,13 @@ export function generateInstead(canvas) {
   canvas?.cancel();
 }
 
+/** Alt+Enter: leave this one, go on with the next, also with generating forever. */
+export function skip(canvas) {
+  if (!running()) return;
+  skipping = true;
+  canvas?.cancel();
+}
+
 function stop() {
   forever = false;
   document.body.classList.remove("forever");
@@ -74,8 +82,10 @@ export function watchGenerate() {
     else if (event.target.closest?.("#cancel")) stop();
   }, true);
   document.addEventListener("signet:ended", ({ detail }) => {
+    const goes = detail === "done" || skipping;
+    skipping = false;
     if (!forever) return;
-    if (detail === "done") setTimeout(generate, 100);
+    if (goes) setTimeout(() => forever && submit(), 100);
     else stop();
   });
   document.addEventListener("signet:refused", stop);

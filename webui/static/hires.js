@@ -23,7 +23,7 @@ export function mount(root) {
   let kept = {};
   let schedules = new Map();
 
-  const box = group("hires", labelOf("hires"), [el("div", { class: "field-row" }, on.root, outcome), rest], () => on.value);
+  const box = group("hires", labelOf("group.hires"), [el("div", { class: "field-row" }, on.root, outcome), rest], () => on.value);
   replace(root, box);
 
   function show() {

@@ -26,8 +26,8 @@ export function mount(root) {
   provide("img2img", async (request, { partial }) => {
     if (request.denoise !== undefined && (partial || request.mode === "img2img")) denoise.value = request.denoise;
     if (request.mode !== "img2img") return;
-    if (!request.init_image) return;
     resize.value = request.resize;
+    if (!request.init_image) return;
     well.load(request.init_image);
     const input = await call(`/inputs/${request.init_image}`).catch(() => null);
     if (input) follow.fill(request, input.width, input.height);

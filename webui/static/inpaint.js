@@ -7,6 +7,7 @@ import { contribute, provide, take } from "./extra.js";
 import { MaskEditor } from "./mask.js";
 import { Well } from "./picker.js";
 import { followSwitch } from "./size.js";
+import { labelOf } from "./texts.js";
 
 const FILLS = [
   ["original", "what is there"],
@@ -35,7 +36,7 @@ export function mount(root) {
   const sides = Object.fromEntries(SIDES.map((side) => [side, slider(`outpaint.${side}`, { min: 0, max: 512, step: 8, value: 0 })]));
   const growth = () => Object.fromEntries(SIDES.map((side) => [side, sides[side].value]));
   const grows = () => SIDES.filter((side) => sides[side].value > 0).length;
-  const outpaint = group("outpaint", "Outpaint: let the canvas grow", [row(sides.left.root, sides.right.root), row(sides.up.root, sides.down.root)], grows);
+  const outpaint = group("outpaint", labelOf("group.outpaint"), [row(sides.left.root, sides.right.root), row(sides.up.root, sides.down.root)], grows);
   for (const kind of ["input", "change"]) outpaint.addEventListener(kind, () => editor.grow(growth()), true);
   const show = () => (the.padding.root.hidden = the.area.value !== "masked");
   for (const kind of ["input", "change"]) the.area.root.addEventListener(kind, show);
@@ -57,21 +58,25 @@ export function mount(root) {
     };
   });
 
-  provide("inpaint", async (request) => {
-    if (request.mode !== "inpaint" || !request.init_image) return;
-    const input = await call(`/inputs/${request.init_image}`).catch(() => null);
-    if (!input) return;
-    well.put(input);
+  function settings(request) {
     const asked = request.inpaint ?? {};
     denoise.value = request.denoise;
     inverted.value = String(asked.inverted ?? false);
     for (const name of ["area", "padding", "blur", "fill"]) the[name].value = asked[name];
     for (const side of SIDES) sides[side].value = request.outpaint?.[side] ?? 0;
+    show();
+  }
+
+  provide("inpaint", async (request) => {
+    if (request.mode !== "inpaint") return;
+    settings(request);
+    const input = request.init_image && (await call(`/inputs/${request.init_image}`).catch(() => null));
+    if (!input) return;
+    well.put(input);
     const { left, right, up, down } = growth();
     editor.grow(growth());
     follow.fill(request, input.width + left + right, input.height + up + down);
-    if (asked.mask) await editor.load(asked.mask);
-    show();
+    if (request.inpaint?.mask) await editor.load(request.inpaint.mask);
   });
 
   take("inpaint", (input) => {

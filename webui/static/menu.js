@@ -31,15 +31,18 @@ export function openMenu(anchor, items, label) {
     event.stopPropagation();
   });
   // In a dialog nothing outside of it can be reached.
-  (anchor.closest("dialog") ?? document.body).append(list);
+  const host = anchor.closest("dialog") ?? document.body;
+  host.append(list);
   const place = anchor.getBoundingClientRect();
+  const base = host === document.body ? { left: -scrollX, top: -scrollY } : host.getBoundingClientRect();
   const left = Math.max(8, Math.min(place.left, innerWidth - list.offsetWidth - 8));
   const below = place.bottom + 4 + list.offsetHeight <= innerHeight;
-  list.style.left = `${left}px`;
-  list.style.top = `${below ? place.bottom + 4 : Math.max(8, place.top - list.offsetHeight - 4)}px`;
-  list.firstElementChild.focus();
+  const top = below ? place.bottom + 4 : Math.max(8, place.top - list.offsetHeight - 4);
+  // In the coordinates of what scrolls, so that it stays beside its button.
+  list.style.left = `${left - base.left + (host === document.body ? 0 : host.scrollLeft)}px`;
+  list.style.top = `${top - base.top + (host === document.body ? 0 : host.scrollTop)}px`;
+  list.firstElementChild.focus({ preventScroll: true });
   addEventListener("pointerdown", outside, true);
-  addEventListener("scroll", () => close(false), { capture: true, once: true });
 }
 
 /** A long press or a right click. */

@@ -4,6 +4,7 @@ import { call } from "./api.js";
 import { check, choice, group, many, number, row, slider } from "./controls.js";
 import { replace } from "./dom.js";
 import { contribute, provide } from "./extra.js";
+import { labelOf } from "./texts.js";
 
 /** Fields that no control shows but that a stored request may carry: kept as they came, sent again. */
 const CARRIED = ["emphasis", "churn", "resize_from", "noise_multiplier", "bucket"];
@@ -31,7 +32,7 @@ export function mount(root) {
     root,
     group(
       "more",
-      "More: styles, VAE, variation, refiner",
+      labelOf("group.more"),
       [
         plain.styles.root,
         row(plain.vae.root, plain.clip_skip.root),

@@ -4,7 +4,7 @@ import { call } from "./api.js";
 import { button, el, replace, say } from "./dom.js";
 import { problemBox } from "./passport.js";
 
-const KINDS = "image/png,image/jpeg,image/webp";
+const KINDS = ["png", "jpeg", "webp", "avif", "gif", "bmp", "tiff"].map((kind) => `image/${kind}`).join();
 
 /** Bring a file along; {id, width, height, media_type, url}. Raises a ProblemError. */
 export function upload(file) {
@@ -65,7 +65,7 @@ export class Well {
     if (!file && !data?.files?.length) return;
     event.preventDefault();
     if (file) this.fill(upload(file));
-    else this.fill(Promise.reject({ problem: { title: "This is not a picture", detail: "Bring a PNG, JPEG or WebP file." } }));
+    else this.fill(Promise.reject({ problem: { title: "This is not a picture", detail: "Bring a PNG, JPEG, WebP or another picture file." } }));
   }
 
   /** Take what a promise brings, unless something newer came in between. */

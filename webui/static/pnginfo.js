@@ -9,10 +9,10 @@ import { upload } from "./picker.js";
 import { sayProblem, sendToForm } from "./send.js";
 import { showTab } from "./tabs.js";
 
-const KINDS = new Set(["image/png", "image/jpeg", "image/webp"]);
+const KINDS = new Set(["png", "jpeg", "webp", "avif", "gif", "bmp", "tiff"].map((kind) => `image/${kind}`));
 const TARGETS = [["txt2img", "Send to txt2img"], ["img2img", "Send to img2img"], ["inpaint", "Send to inpaint"]];
 const SILENT = "It does not say how it was made. Most web sites and messengers remove that, and programs can be told not to write it.";
-const FORMS = { title: "This is not a picture", detail: "Only PNG, JPEG and WebP files can be read.", hint: "Drop the file itself, not a link to it." };
+const FORMS = { title: "This is not a picture", detail: "PNG, JPEG, WebP, AVIF, GIF, BMP and TIFF files can be read.", hint: "Drop the file itself, not a link to it." };
 
 /** As JSON in ASCII, so that its beginning is the same characters here and on the server. */
 const ascii = (value) => JSON.stringify(value).replace(/[\u007f-\uffff]/g, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`);
@@ -124,7 +124,7 @@ class PngInfo {
     if (this.url) URL.revokeObjectURL(this.url);
     this.url = file && URL.createObjectURL(file);
     const words = el("div", { class: "pnginfo-head" }, el("p", { class: "sentence", dir: "auto" }, about), el("div", { class: "row-actions" }, this.actions(read, file), (read || raw) && copyButton(asText(read, raw))));
-    const head = el("div", { class: "verify-head" }, file && el("img", { src: this.url, alt: `The picture ${tame(file.name)}` }), words);
+    const head = el("div", { class: "verify-head" }, file && el("img", { src: this.url, alt: `The picture ${tame(file.name)}`, onerror: (event) => event.target.remove() }), words);
     say(about);
     return [head, el("div", { class: "findings" }, read && said(read), report && this.provenance(report))].filter(Boolean);
   }

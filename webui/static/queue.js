@@ -13,7 +13,7 @@ const EVERY = 2000;
 class Queue {
   constructor(root) {
     this.root = root;
-    this.signature = "";
+    this.signature = null;
     this.state = el("p", { class: "queue-state", role: "status" });
     this.pause = button("Pause", () => this.act(() => call("/queue", { method: "PATCH", json: { paused: !this.paused } })));
     this.clear = el("span", { class: "row-actions" });

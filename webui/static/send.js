@@ -14,12 +14,17 @@ const asked = new Map();
 const problemPlace = () => document.getElementById("signet-problem");
 export const sayProblem = (problem) => problemPlace() && replace(problemPlace(), problem && problemBox(problem));
 
-/** Fill the form with `record:ID`, `job:ID`, `job:ID:random` or `fields:JSON`; `then(request)` is called after. */
-export function sendToForm(what, then = (request) => showTab(MODES.includes(request.mode) ? request.mode : "txt2img")) {
+const showMode = (request) => showTab(MODES.includes(request.mode) ? request.mode : "txt2img");
+
+/**
+ * Fill the form with `record:ID`, `job:ID`, `job:ID:random` or `fields:JSON`; `then(request)` is called after.
+ * `adapt(request)` may change what the script's own controls get.
+ */
+export function sendToForm(what, then = showMode, adapt = (request) => request) {
   const field = document.querySelector("#signet-sent textarea, #signet-sent input");
   const send = document.querySelector("#signet-send");
   if (!field || !send) return false;
-  asked.set(what.slice(0, 200), then);
+  asked.set(what.slice(0, 200), { then, adapt });
   field.value = what;
   field.dispatchEvent(new Event("input", { bubbles: true }));
   setTimeout(() => send.click(), 0);
@@ -35,22 +40,31 @@ export function readRestored() {
   if (!answer) return;
   sayProblem(answer.problem);
   if (answer.problem) return;
-  fillAll(answer.request, answer.partial);
-  asked.get(answer.sent)?.(answer.request);
+  const { then, adapt } = asked.get(answer.sent) ?? {};
   asked.delete(answer.sent);
+  fillAll(adapt ? adapt(answer.request) : answer.request, answer.partial);
+  then?.(answer.request);
+}
+
+/** The settings of a request for another mode, without the pictures that it came from. */
+function settingsFor(target, request) {
+  const mode = request.mode === "txt2img" || !MODES.includes(target) ? "txt2img" : target;
+  return { ...request, mode, init_image: null, outpaint: null, inpaint: request.inpaint && { ...request.inpaint, mask: null } };
 }
 
 /** The settings of a picture go to the form, the picture itself to the well of a tab. */
 export function sendTo(found, target) {
-  if (target === "txt2img") return sendToForm(`record:${found.id}`, () => showTab("txt2img"));
-  return sendToForm(`record:${found.id}`, async () => {
+  const adapt = (request) => settingsFor(target, request);
+  if (target === "txt2img") return sendToForm(`record:${found.id}`, () => showTab("txt2img"), adapt);
+  const then = async () => {
     showTab(target);
     try {
       give(target, await fromRecord(found.id));
     } catch (error) {
       sayProblem(error.problem);
     }
-  });
+  };
+  return sendToForm(`record:${found.id}`, then, adapt);
 }
 
 /** After a reload: the mode that was running, unless somebody chose another tab in the meantime. */

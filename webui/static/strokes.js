@@ -2,15 +2,22 @@
 
 const INK = "#e0218a";
 
+/** Piece by piece, as it was drawn while the pointer moved: replaying gives the very same pixels. */
 function line(context, { points, size, erase }) {
   context.globalCompositeOperation = erase ? "destination-out" : "source-over";
   context.lineWidth = size;
-  context.lineCap = context.lineJoin = "round";
-  context.beginPath();
-  context.moveTo(...points[0]);
-  // A line to itself is a dot.
-  for (const point of points.length > 1 ? points.slice(1) : points) context.lineTo(...point);
-  context.stroke();
+  context.lineCap = "round";
+  if (points.length === 1) {
+    context.beginPath();
+    context.arc(...points[0], size / 2, 0, 2 * Math.PI);
+    context.fill();
+  }
+  for (let at = 1; at < points.length; at += 1) {
+    context.beginPath();
+    context.moveTo(...points[at - 1]);
+    context.lineTo(...points[at]);
+    context.stroke();
+  }
 }
 
 const everything = (operation) => (context) => {
@@ -71,10 +78,14 @@ export class Strokes {
     this.replay();
   }
 
+  /** From the start; a stroke begins with a dot, as it did under the pointer. */
   replay() {
     this.context.globalCompositeOperation = "source-over";
     this.context.clearRect(0, 0, this.canvas.width, this.canvas.height);
-    this.deeds.forEach((deed) => this.draw(deed));
+    for (const deed of this.deeds) {
+      if (deed.points?.length > 1) this.draw({ ...deed, points: deed.points.slice(0, 1) });
+      this.draw(deed);
+    }
   }
 
   get empty() {

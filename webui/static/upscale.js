@@ -53,12 +53,12 @@ export function mount(root) {
   });
 
   provide("upscale", async (request) => {
-    if (request.mode !== "upscale" || !request.init_image) return;
-    const input = await call(`/inputs/${request.init_image}`).catch(() => null);
+    if (request.mode !== "upscale" || !request.upscale) return;
+    denoise.value = request.denoise;
+    for (const [name, each] of Object.entries({ upscaler, diffusion, tile, overlap })) each.value = request.upscale[name];
+    const input = request.init_image && (await call(`/inputs/${request.init_image}`).catch(() => null));
     if (!input) return;
     well.put(input);
-    denoise.value = request.denoise;
-    for (const [name, each] of Object.entries({ upscaler, diffusion, tile, overlap })) each.value = request.upscale?.[name];
     const times = Math.round((request.width / input.width) * 20) / 20;
     const same = times >= 1 && times <= 8 && Math.abs(input.width * times - request.width) <= 8 && Math.abs(input.height * times - request.height) <= 8;
     by.value = same ? "scale" : "size";

@@ -50,7 +50,7 @@ def test_what_is_no_preset_is_left_out(store: PresetStore, text: str) -> None:
     assert set(store.all()) <= {"b"}
 
 
-@pytest.mark.parametrize("name", ["", "  ", "x" * 101, "a\nb", "\x00", "\ud800", "\u202ea"])
+@pytest.mark.parametrize("name", ["", "  ", "x" * 101, "a\nb", "\x00", "\ud800", "\u202ea", ".."])
 def test_a_name_that_is_none_is_refused(store: PresetStore, name: str) -> None:
     with pytest.raises(InvalidParameter):
         store.put(name, {})

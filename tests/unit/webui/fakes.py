@@ -12,7 +12,8 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from backend.errors import Conflict, InvalidParameter, NotFound, SignetError, Unavailable
+from backend import wire
+from backend.errors import Conflict, InvalidParameter, NotFound, Refused, SignetError, Unavailable
 from backend.hooks import names_of
 from backend.inputs import InputStore
 from backend.library import LibraryDesk
@@ -20,6 +21,7 @@ from backend.plans import PlanDesk
 from backend.presets import PresetStore
 from backend.requests import checked
 from backend.settings import Settings
+from backend.training import TrainingDesk
 from backend.types import (
     CredentialFacts,
     CredentialReport,
@@ -73,6 +75,29 @@ class Health:
     free_bytes: int = 1 << 34
     loaded: tuple[str, ...] = ("starter",)
     paused: bool = False
+    memory_used: int = 1 << 24
+    memory_budget: int = 1 << 33
+
+
+class Trainer:
+    """Where the engine would be, for trainings."""
+
+    def __init__(self) -> None:
+        self.orders: list[wire.Train] = []
+        self.cancelled: list[str] = []
+
+    def train(self, order: wire.Train) -> None:
+        self.orders.append(order)
+
+    def cancel(self, job_id: str) -> None:
+        self.cancelled.append(job_id)
+
+
+class Lenient:
+    def admit(self, request: GenerationRequest, principal: Principal) -> Verdict:
+        if "forbidden" in request.prompt:
+            raise Refused("The policy does not allow this.")
+        return Verdict("allow", "personal")
 
 
 def picture(seed: int, kind: str = "PNG") -> bytes:
@@ -145,6 +170,9 @@ class FakeDesk:
         catalog: Any = self.known
         self.library = LibraryDesk(self.settings, catalog, InputStore(self.folder / "inputs", 1 << 30, 1 << 24))
         self.library.presets = PresetStore(self.folder / "presets.json")
+        self.trainer = Trainer()
+        place = self.settings.model_copy(update={"data": self.folder})
+        self.trainings = TrainingDesk(self, self.library, Lenient(), self.trainer, place)
         names = names_of(self.library)
         self.plans = PlanDesk(self, open_extensions(names), names, self.settings)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -40,18 +39,31 @@ def browser() -> Iterator[Browser]:
         yield found
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> FakeDesk:
-    return FakeDesk(tmp_path, Settings(data=tmp_path), known=ControlModels(MODEL, CANNY, DEPTH))
-
-
-@pytest.fixture
-def watch(browser: Browser, desk: FakeDesk) -> Iterator[Watch]:
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FakeDesk, str]]:
+    folder = tmp_path_factory.mktemp("data")
+    desk = FakeDesk(folder, Settings(data=folder), known=ControlModels(MODEL))
     with serving(create_app(desk)) as address:
-        context = browser.new_context(viewport={"width": 1280, "height": 900})
-        found = Watch(context, address)
-        yield found
-        context.close()
+        yield desk, address
+
+
+@pytest.fixture
+def desk(served: tuple[FakeDesk, str]) -> FakeDesk:
+    """As good as new."""
+    found, _ = served
+    for kept in (found.all_jobs, found.happened, found.history, found.asked):
+        kept.clear()
+    found.instant, found.paused = True, False
+    found.known.known = (MODEL, CANNY, DEPTH)
+    return found
+
+
+@pytest.fixture
+def watch(browser: Browser, served: tuple[FakeDesk, str], desk: FakeDesk) -> Iterator[Watch]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    found = Watch(context, served[1])
+    yield found
+    context.close()
 
 
 def _open(watch: Watch, name: str, wanted: str) -> None:
@@ -158,7 +170,7 @@ def test_pasted_text_is_read_like_a_picture(watch: Watch) -> None:
     _open(watch, "pnginfo", "#pnginfo-file")
     page = watch.page
     page.get_by_text("Or paste text").click()
-    page.fill("#pnginfo-text", "a blue boat\nSteps: 11, Seed: 4")
+    page.fill("#pnginfo-text", "a blue boat\nSteps: 11, Sampler: Euler, Seed: 4")
     page.get_by_role("button", name="Read the text").click()
     page.wait_for_selector(".pnginfo .findings")
     assert page.locator(".pnginfo [data-target]").all_inner_texts() == ["Send to txt2img"], (
@@ -171,8 +183,8 @@ def test_pasted_text_is_read_like_a_picture(watch: Watch) -> None:
 @pytest.mark.parametrize(
     ("kind", "data", "words"),
     [
-        ("image/png", b"not a picture", "not a PNG, JPEG or WebP"),
-        ("image/svg+xml", b"<svg/>", "Only PNG, JPEG and WebP"),
+        ("image/png", b"not a picture", "not a picture of a known kind"),
+        ("image/svg+xml", b"<svg/>", "Drop the file itself"),
         ("image/png", _png(), "does not say how it was made"),
     ],
 )
@@ -195,7 +207,6 @@ def test_the_queue_moves_cancels_and_tells_why_something_failed(watch: Watch, de
     assert "step 5/20" in page.inner_text("#signet-queue")
     page.focus(f".job.waiting[data-id={third}]")
     page.keyboard.press("Alt+ArrowUp")
-    until(page, "true")
     page.get_by_role("button", name="Later: number 1").click()
     handle, target = page.locator(f"[data-id={third}] .handle"), page.locator(f".job.waiting[data-id={second}]")
     handle.hover()
@@ -228,8 +239,8 @@ def test_the_queue_pauses_shows_what_is_done_and_unloads_models(watch: Watch, de
     page.get_by_role("button", name="Resume").click()
     page.get_by_role("button", name="Pause").wait_for()
     assert not desk.paused
-    page.get_by_role("button", name="Unload Starter").click()
-    until(page, "document.querySelector('.loaded button').disabled")
+    with page.expect_response("**/models/unload"):
+        page.get_by_role("button", name="Unload Starter").click()
     assert ("unload", "starter") in desk.asked
     page.locator(f".job[data-id={job.id}] .thumb").first.click()
     page.wait_for_selector("dialog .opened")
