@@ -6,7 +6,7 @@ A plan's sheets are jobs of their own, queued last; each waits for the jobs whos
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -47,7 +47,9 @@ class PlanTicket:
 class PlanDesk:
     """Thread-safe."""
 
-    def __init__(self, queue: Queue, hooks: Hooks, names: Any, settings: Settings) -> None:
+    def __init__(
+        self, queue: Queue, hooks: Hooks, names: Callable[[NameList], tuple[str, ...]], settings: Settings
+    ) -> None:
         self._queue = queue
         self._hooks = hooks
         self._names = names

@@ -52,9 +52,9 @@ class _Watched(Engine):
 
 
 class Studio:
-    """One engine in a thread of its own. `watch` is called in that thread after each step of the user's.
+    """One engine in a thread of its own. `load` finds the model for a catalogue entry.
 
-    `load` finds the model for a catalogue entry.
+    `watch` is called in the engine's thread for each step that is reported.
     """
 
     def __init__(
@@ -65,42 +65,42 @@ class Studio:
         watch: Callable[[Progress], None] = lambda progress: None,
         **options: Any,
     ) -> None:
-        self._made: queue.SimpleQueue[RawImage | Ended] = queue.SimpleQueue()
+        self._made: dict[str, RawImage] = {}
+        self._ended: queue.SimpleQueue[Ended] = queue.SimpleQueue()
         self._watch = watch
         self.memory = ModelMemory(load, BUDGET)
-        self.engine = _Watched(self.memory, _Desk(self._made.put, save), self._said, **options)
+        self.engine = _Watched(self.memory, _Desk(self._keep, save), self._said, **options)
         self._thread = threading.Thread(target=self.engine.run, daemon=True)
+        self._thread.start()
+
+    def _keep(self, raw: RawImage) -> None:
+        self._made[raw.job_id] = raw
 
     def _said(self, message: FromEngine) -> None:
         if isinstance(message, Progress) and message.phase == "step":
             self._watch(message)
-        if isinstance(message, Ended) and (message.problem or message.cancelled):
-            self._made.put(message)
+        elif isinstance(message, Ended):
+            self._ended.put(message)
 
     def give(self, *works: Work) -> None:
-        """What is given before the first `make` is found waiting all at once."""
         for work in works:
             self.engine.inbox.put(work)
 
     def take(self, number: int) -> dict[str, RawImage]:
-        """The next pictures, by job."""
-        if not self._thread.is_alive():
-            self._thread.start()
-        found = [self._made.get() for _ in range(number)]
-        broken = [one for one in found if isinstance(one, Ended)]
-        if broken:
-            raise SystemExit(f"gate: {broken[0].problem or 'a job was cancelled'}")
-        return {one.job_id: one for one in found if isinstance(one, RawImage)}
+        """Wait for the next `number` jobs to end; one picture for each, by job."""
+        ended = [self._ended.get() for _ in range(number)]
+        for one in ended:
+            if one.problem or one.cancelled:
+                raise SystemExit(f"gate: {one.job_id} ended with {one.problem or 'a cancellation'}")
+        return {one.job_id: self._made.pop(one.job_id) for one in ended}
 
     def make(self, *works: Work) -> dict[str, RawImage]:
-        """One picture for each, by job."""
         self.give(*works)
         return self.take(len(works))
 
     def close(self) -> None:
         self.engine.inbox.put(Stop())
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.join()
 
 
 def work(name: str, model: ModelInfo, request: GenerationRequest, **more: Any) -> Work:

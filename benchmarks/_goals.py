@@ -71,7 +71,8 @@ def _times(ratio: Ratio) -> str:
 
 
 def _seconds(value: float) -> str:
-    return next(
-        f"{value * factor:.3g} {unit}" for factor, unit in ((1, "s"), (1e3, "ms"), (1e6, "us")) if value * factor >= 1
-        or unit == "us"
-    )
+    factor, unit = next(one for one in _UNITS if value * one[0] >= 1 or one is _UNITS[-1])
+    return f"{value * factor:.3g} {unit}"
+
+
+_UNITS = ((1.0, "s"), (1e3, "ms"), (1e6, "us"))

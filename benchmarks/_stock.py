@@ -11,20 +11,18 @@ import torch
 
 from backend.types import GenerationRequest, Pixels
 
-# (sampler, schedule) -> the scheduler with the options in which it differs from its defaults.
-_SCHEDULERS: Mapping[tuple[str, str], tuple[str, Mapping[str, Any]]] = {
-    ("Euler", "Automatic"): ("EulerDiscreteScheduler", {}),
-    ("Euler a", "Automatic"): ("EulerAncestralDiscreteScheduler", {}),
-    ("Heun", "Automatic"): ("HeunDiscreteScheduler", {}),
-    ("DDIM", "Automatic"): ("DDIMScheduler", {"clip_sample": False}),
-    ("UniPC", "Automatic"): ("UniPCMultistepScheduler", {}),
-    ("DPM++ 2M", "Karras"): ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+_SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "Euler": ("EulerDiscreteScheduler", {}),
+    "Euler a": ("EulerAncestralDiscreteScheduler", {}),
+    # The stock one would clip to [-1, 1] unless told otherwise, which is for pixels and not for latents.
+    "DDIM": ("DDIMScheduler", {"clip_sample": False}),
+    "UniPC": ("UniPCMultistepScheduler", {}),
 }
 
 
-def scheduler(sampler: str, schedule: str, config: Mapping[str, Any]) -> Any:
-    """For a model with this scheduler configuration."""
-    kind, options = _SCHEDULERS[sampler, schedule]
+def scheduler(sampler: str, config: Mapping[str, Any]) -> Any:
+    """The one of "Automatic" for a model with this scheduler configuration, whose spacing is "trailing"."""
+    kind, options = _SCHEDULERS[sampler]
     # Names with "_" before them would make diffusers forget values that happened to be another class's defaults.
     plain = {name: value for name, value in config.items() if not name.startswith("_")}
     ends = {"set_alpha_to_one": config.get("set_alpha_to_one", True)}
@@ -33,8 +31,16 @@ def scheduler(sampler: str, schedule: str, config: Mapping[str, Any]) -> Any:
 
 def picture(pipe: Any, request: GenerationRequest) -> Pixels:
     """`pipe(...)` as its documentation has it, for one request: (H, W, 3) uint8."""
-    pipe.scheduler = scheduler(request.sampler, request.schedule, pipe.scheduler.config)
-    image = pipe(
+    own = pipe.scheduler
+    pipe.scheduler = scheduler(request.sampler, own.config)
+    try:
+        return np.asarray(_image(pipe, request))
+    finally:
+        pipe.scheduler = own  # what one sampler was told must not reach the next
+
+
+def _image(pipe: Any, request: GenerationRequest) -> Any:
+    return pipe(
         request.prompt,
         width=request.width,
         height=request.height,
@@ -42,4 +48,3 @@ def picture(pipe: Any, request: GenerationRequest) -> Pixels:
         guidance_scale=request.cfg,
         generator=torch.Generator().manual_seed(request.seed),
     ).images[0]
-    return np.asarray(image)

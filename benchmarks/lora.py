@@ -27,10 +27,11 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from backend.engine.lora import Assignment, Bound, RowAdditions, bind, read_adapter
+from benchmarks._goals import Verdict, at_least, at_most, stated
+from benchmarks._lora import write_lora
 from benchmarks._pairs import compare
 
 RANKS = (1, 2, 4, 8, 12, 16, 24, 32)
@@ -39,6 +40,13 @@ CLOSE = 1e-3
 
 
 def main() -> int:
+    found = verdicts()
+    for verdict in found:
+        print(verdict.line())
+    return int(any(verdict.missed for verdict in found))
+
+
+def verdicts(short: bool = False) -> list[Verdict]:
     torch.manual_seed(0)
     torch.set_grad_enabled(False)
     unet = UNet2DConditionModel(
@@ -88,33 +96,23 @@ def main() -> int:
             step((), slice(2 * n, 2 * n + 2))
             _merge(unet, bounds[2 * n + 1], -0.8)
 
-    results = {
-        "change of the set / fuse and unfuse": compare(change, fuse_and_unfuse, rounds=5, goal=1 / 20),
-        "change of the set / one step": compare(change, step, rounds=5, goal=0.05),
-        "step, one LoRA of rank 4 for all / none": compare(lambda: step(whole(bounds[2])), step, rounds=5),
-        "step, 4 pictures with 4 LoRAs / none": compare(lambda: step(each), step, rounds=5, goal=1.15),
-        "4 pictures with 4 LoRAs / merged, one by one": compare(lambda: step(each), one_by_one, rounds=3),
-    }
-    for what, ratio in results.items():
-        print(ratio.line(what))
-    return int(any(ratio.missed for ratio in results.values()))
-
-
-def _layers(unet: nn.Module) -> dict[str, Any]:
-    """kohya's choice: the Linears and 1 x 1 convolutions of the transformers."""
-    kinds = (nn.Linear, nn.Conv2d)
-    return {path: layer for path, layer in unet.named_modules() if "attentions" in path and isinstance(layer, kinds)}
+    rounds = 5
+    found = [
+        at_least("C13", "fuse and unfuse / change of the set", compare(change, fuse_and_unfuse, rounds), 20),
+        at_most("C13", "change of the set / one step", compare(change, step, rounds), 0.05, "nothing is compiled"),
+        at_most("C13", "step, 4 pictures with 4 LoRAs / none", compare(lambda: step(each), step, rounds), 1.15),
+    ]
+    if short:
+        return found
+    return [
+        *found,
+        stated("-", "step, one LoRA of rank 4 for all / none", compare(lambda: step(whole(bounds[2])), step, rounds)),
+        stated("-", "4 pictures with 4 LoRAs / merged, one by one", compare(lambda: step(each), one_by_one, rounds)),
+    ]
 
 
 def _made(file: Path, model: Any, rank: int) -> Bound:
-    tensors = {}
-    for path, layer in _layers(model.unet).items():
-        name = "lora_unet_" + path.replace(".", "_")
-        out, into, *kernel = layer.weight.shape
-        tensors[f"{name}.lora_down.weight"] = torch.randn(rank, into, *kernel) / into**0.5
-        tensors[f"{name}.lora_up.weight"] = torch.randn(out, rank, *kernel) * 0.02
-        tensors[f"{name}.alpha"] = torch.tensor(rank / 2)
-    save_file(tensors, file)
+    write_lora(file, model.unet, rank, seed=rank)
     return bind(read_adapter(file, f"rank {rank}"), model)
 
 

@@ -9,7 +9,7 @@ from backend import samplers
 from backend.errors import InvalidParameter
 from backend.inputs import Input
 from backend.preprocessors import PREPROCESSORS, canonical
-from backend.requests.values import part
+from backend.requests.values import part, text
 from backend.requests.words import Models
 from backend.settings import Settings
 from backend.types import ControlUnit, Grid, Hires, Inpaint, ModelInfo, ModelKind, Outpaint, Refiner, Upscale
@@ -17,6 +17,8 @@ from backend.upscalers import LATENT, PIXEL
 
 _SHAPES_DIFFER = 0.02
 """Relative difference of aspect ratios up to which a mask may be scaled to its picture."""
+MOST_UNITS = 10
+_LONGEST_NAME = 300
 _CONTROLS: tuple[ModelKind, ...] = ("controlnet", "t2i-adapter", "ip-adapter")
 
 
@@ -64,6 +66,9 @@ def outpaint(value: Any) -> Outpaint | None:
 def control(value: Any, models: Models, model: ModelInfo, inputs: Inputs) -> tuple[ControlUnit, ...]:
     if not isinstance(value, list | tuple):
         raise InvalidParameter("control", "control must be a list of units.")
+    if len(value) > MOST_UNITS:
+        detail = f"{len(value)} control units are asked for; {MOST_UNITS} are the most."
+        raise InvalidParameter("control", detail, "Use fewer.")
     return tuple(_unit(f"control.{number}", item, models, model, inputs) for number, item in enumerate(value))
 
 
@@ -76,15 +81,31 @@ def _unit(field: str, value: Any, models: Models, model: ModelInfo, inputs: Inpu
         raise InvalidParameter(f"{field}.preprocessor", detail, "Known: " + ", ".join(PREPROCESSORS) + ".")
     if unit.end <= unit.start:
         raise InvalidParameter(f"{field}.end", "The control ends before it starts.", "Let end be larger than start.")
-    net = models.find(unit.model, _CONTROLS)
+    net = models.find(text(f"{field}.model", unit.model, _LONGEST_NAME), _CONTROLS)
     why_not = models.fits(net, model)
     if why_not:
         raise InvalidParameter(f"{field}.model", f'"{net.title}" cannot guide this model: {why_not}.')
     return unit.model_copy(update={"model": net.id, "preprocessor": preprocessor})
 
 
-def hires(value: Any, size: tuple[int, int], model: ModelInfo, models: Models, settings: Settings) -> Hires | None:
-    """`scale` may stand instead of width and height. None if it is off."""
+def _second_sampler(asked: Hires, first: tuple[str, str]) -> tuple[str, str]:
+    """Names in their own spelling, "" for those of the `first` pass; both together must be possible."""
+    sampler, schedule = asked.sampler.strip(), asked.schedule.strip()
+    if not sampler and not schedule:
+        return "", ""
+    if not sampler:
+        return "", samplers.resolve(first[0], schedule)[1]
+    name, found = samplers.resolve(sampler, schedule)
+    if not schedule and found == samplers.AUTOMATIC:
+        usable = first[1] in samplers.SAMPLERS[name].schedules
+        return name, "" if usable else found
+    return name, found
+
+
+def hires(
+    value: Any, size: tuple[int, int], first: tuple[str, str], model: ModelInfo, models: Models, settings: Settings
+) -> Hires | None:
+    """`scale` may stand instead of width and height, `first` are sampler and schedule of the first pass. None if off."""
     if value is None:
         return None
     given = dict(value) if isinstance(value, Mapping) else value
@@ -97,10 +118,12 @@ def hires(value: Any, size: tuple[int, int], model: ModelInfo, models: Models, s
         if side % model.factor or side > settings.max_side_px:
             detail = f"hires.{name} is {side}; it must be a multiple of {model.factor} up to {settings.max_side_px}."
             raise InvalidParameter(f"hires.{name}", detail, f"Use {multiple(side, model.factor, settings)}.")
-    sampler, schedule = asked.sampler, asked.schedule
-    if sampler or schedule:
-        sampler, schedule = samplers.resolve(sampler or samplers.names()[0], schedule or samplers.AUTOMATIC)
-        sampler = sampler if asked.sampler else ""
+    sampler, schedule = _second_sampler(asked, first)
+    most = min(settings.max_steps, samplers.SAMPLERS[sampler or first[0]].max_steps)
+    if asked.steps > most:
+        raise InvalidParameter("hires.steps", f"hires.steps is {asked.steps}; it must be from 0 to {most}.")
+    for name, words in (("prompt", asked.prompt), ("negative", asked.negative)):
+        text(f"hires.{name}", words, settings.max_prompt_chars)
     upscaler = upscaler_named("hires.upscaler", asked.upscaler, models, latent=True)
     return asked.model_copy(update={"sampler": sampler, "schedule": schedule, "upscaler": upscaler})
 
@@ -136,7 +159,7 @@ def upscaler_named(field: str, name: str, models: Models, *, latent: bool) -> st
         return str(built_in[name.casefold()])
     if not latent and name.casefold() in {each.casefold() for each in LATENT}:
         raise InvalidParameter(field, f"{name} works on latents, inside a job.", "Choose Lanczos or an upscaler model.")
-    found: ModelInfo = models.find(name, "upscaler")
+    found: ModelInfo = models.find(text(field, name, _LONGEST_NAME), "upscaler")
     return found.id
 
 
@@ -144,7 +167,7 @@ def refiner(value: Any, models: Models, model: ModelInfo) -> Refiner | None:
     if value is None:
         return None
     asked = part("refiner", value, Refiner)
-    other = models.find(asked.model)
+    other = models.find(text("refiner.model", asked.model, _LONGEST_NAME))
     if not (model.family == "sdxl" and other.family in ("sdxl", "sdxl-refiner")) and other.family != model.family:
         detail = f'"{other.title}" ({other.family}) cannot take over from "{model.title}" ({model.family}).'
         raise InvalidParameter("refiner.model", detail, "Choose a model of the same architecture.")

@@ -13,6 +13,10 @@ from backend.types import Shape
 
 S = TypeVar("S", bound=Shape)
 _HUGE = 2**63
+MOST_TEXT = 4000
+"""Characters of any text inside a part."""
+MOST_ITEMS = 400
+"""Values in any list inside a part."""
 
 
 def known_fields(given: Mapping[str, Any], known: Iterable[str], where: str = "") -> None:
@@ -85,9 +89,29 @@ def part(field: str, value: Any, shape: type[S]) -> S:
     if not isinstance(value, Mapping):
         raise InvalidParameter(field, f"{field} must be an object.")
     known_fields(value, shape.model_fields, f"{field}.")
+    given = {name: _plain(f"{field}.{name}", item) for name, item in value.items() if item is not None}
+    for name, item in given.items():
+        if isinstance(item, bool) and shape.model_fields[name].annotation is not bool:
+            raise InvalidParameter(f"{field}.{name}", f"{field}.{name} cannot be true or false.")
     try:
-        return shape.model_validate(dict(value))
+        made = shape.model_validate(given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         name = ".".join([field, *map(str, first["loc"])])
         raise InvalidParameter(name, f"{name}: {first['msg']}.") from error
+    for name in given:  # "nan" and "1e999" as texts become numbers only now
+        _plain(f"{field}.{name}", getattr(made, name))
+    return made
+
+
+def _plain(field: str, value: Any) -> Any:
+    """The same value, if it can be kept: no NaN, which would not survive in a database, and nothing without an end."""
+    if isinstance(value, str):
+        return text(field, value, MOST_TEXT)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return _number(field, value)
+    if isinstance(value, list | tuple):
+        if len(value) > MOST_ITEMS:
+            raise InvalidParameter(field, f"{field} has {len(value):,} values; at most {MOST_ITEMS} are read.")
+        return tuple(_plain(field, item) for item in value)
+    return value

@@ -11,15 +11,18 @@ from backend.errors import InvalidParameter
 from backend.prompts import composition, networks
 from backend.prompts.expand import expand
 from backend.prompts.styles import Style
-from backend.requests.values import part
+from backend.requests.values import part, text
 from backend.types import LoraUse, ModelInfo, ModelKind, Words
 
 MAX_PARTS = 7
 """Parts of a prompt joined by AND: with the negative prompt they fill the largest batch."""
 BLOCK_WEIGHTS = (0, 12, 17, 20, 26)
 """Numbers of block weights that mean something: SDXL's and SD's, with and without the blocks that have no attention."""
+MOST_LORAS = 32
+"""LoRAs of one picture."""
 _LORA = ("lora", "lyco")
 _MAX_WEIGHT = 10.0
+_LONGEST_NAME = 300
 
 
 class Models(Protocol):
@@ -69,9 +72,8 @@ def _words(
     if max(len(prompt), len(negative)) > 4 * limit:
         raise InvalidParameter("prompt", f"The prompt grows to {len(prompt):,} characters.", "Use fewer wildcards.")
     extracted = networks.extract(prompt)
-    parts = composition.parts(extracted.text)
-    if len(parts) > MAX_PARTS:
-        raise InvalidParameter("prompt", f"{len(parts)} parts are joined by AND; {MAX_PARTS} are the most.")
+    few_parts("prompt", extracted.text)
+    _few_enough(len(extracted.networks) + len(loras))
     used = [_use(network, models, model) for network in extracted.networks]
     return Words(prompt=prompt, negative=negative, loras=(*used, *(_checked(use, models, model) for use in loras)))
 
@@ -84,7 +86,43 @@ def _use(network: networks.Network, models: Models, model: ModelInfo) -> LoraUse
     return _checked(use, models, model)
 
 
+def few_parts(field: str, text: str) -> None:
+    """Raises InvalidParameter for more parts joined by AND than a batch has rows for."""
+    parts = composition.parts(text)
+    if len(parts) > MAX_PARTS:
+        raise InvalidParameter(field, f"{len(parts)} parts are joined by AND; {MAX_PARTS} are the most.")
+
+
+def second_words(
+    prompt: str, negative: str, vocabulary: Vocabulary, first: Sequence[Words], *, models: Models, seed: int, count: int
+) -> tuple[str, str]:
+    """The hires pass's own texts, with what is random in them drawn: the same for every picture of the request.
+
+    The LoRAs of the pass are those of the prompt; a tag that names another, or another weight, is refused.
+    """
+    pairs = set(expand(prompt, negative, seed=seed, count=count, wildcards=vocabulary.wildcards))
+    if len(pairs) > 1:
+        detail = "The hires prompt draws other words for each picture."
+        raise InvalidParameter("hires.prompt", detail, "Ask for one picture, or write the words themselves.")
+    drawn, without = pairs.pop()
+    extracted = networks.extract(drawn)
+    few_parts("hires.prompt", extracted.text)
+    for network in extracted.networks:
+        known = models.find(network.name, "lora").id if network.kind in _LORA else ""
+        wanted = LoraUse(id=known, text=network.text, unet=network.unet, blocks=network.blocks)
+        if not all(wanted in words.loras for words in first):
+            detail = f"{network.raw[:80]} is not in the prompt; both passes are painted with the same LoRAs."
+            raise InvalidParameter("hires.prompt", detail, "Move it to the prompt, or remove it.")
+    return drawn, without
+
+
+def _few_enough(number: int) -> None:
+    if number > MOST_LORAS:
+        raise InvalidParameter("loras", f"{number} LoRAs are asked for; {MOST_LORAS} are the most.", "Use fewer.")
+
+
 def _checked(use: LoraUse, models: Models, model: ModelInfo) -> LoraUse:
+    text("loras", use.id, _LONGEST_NAME)
     found = models.find(use.id, "lora")
     why_not = models.fits(found, model)
     if why_not:
@@ -92,7 +130,7 @@ def _checked(use: LoraUse, models: Models, model: ModelInfo) -> LoraUse:
     if len(use.blocks) not in BLOCK_WEIGHTS:
         hint = "Give " + ", ".join(map(str, BLOCK_WEIGHTS[1:])) + " of them, or none."
         raise InvalidParameter("prompt", f"{len(use.blocks)} block weights fit no model.", hint)
-    if max(abs(use.text), abs(use.unet)) > _MAX_WEIGHT:
+    if max(abs(weight) for weight in (use.text, use.unet, *use.blocks)) > _MAX_WEIGHT:
         raise InvalidParameter("prompt", f'The weight of the LoRA "{found.title}" is beyond {_MAX_WEIGHT:g}.')
     return use.model_copy(update={"id": found.id})
 
@@ -101,4 +139,5 @@ def loras_given(value: Any) -> tuple[LoraUse, ...]:
     """LoRAs named beside the prompt: [{"id": ..., "unet": 0.8}]."""
     if not isinstance(value, list | tuple):
         raise InvalidParameter("loras", "loras must be a list.")
+    _few_enough(len(value))
     return tuple(part(f"loras.{number}", item, LoraUse) for number, item in enumerate(value))

@@ -19,7 +19,7 @@ MAX_PICTURES = 400
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """One field of a plan's form. `least` and `most` bound a whole number, `choices` are those of a choice."""
+    """One field of a plan's form. `minimum` and `maximum` bound a whole number, `choices` are those of a choice."""
 
     name: str
     label: str
@@ -27,8 +27,8 @@ class Argument:
     about: str = ""
     default: Any = None
     choices: tuple[str, ...] = ()
-    least: int = 0
-    most: int = 0
+    minimum: int = 0
+    maximum: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ KEEP_RANDOM = Argument(
     "keep_random", "Keep -1 for seeds", "flag", "Draw a seed for every picture instead of one for all.", False
 )
 LEGEND = Argument("legend", "Legend", "flag", "Write the values beside the pictures.", True)
-MARGIN = Argument("margin", "Margin (px)", "whole", "Space between the pictures.", 0, least=0, most=100)
+MARGIN = Argument("margin", "Margin (px)", "whole", "Space between the pictures.", 0, minimum=0, maximum=100)
 
 
 def known(arguments: Mapping[str, Any], form: Iterable[Argument]) -> None:
@@ -35,8 +35,10 @@ def flag(arguments: Mapping[str, Any], asked: Argument) -> bool:
 
 def whole(arguments: Mapping[str, Any], asked: Argument) -> int:
     value = arguments.get(asked.name, asked.default)
-    if isinstance(value, bool) or not isinstance(value, int) or not asked.least <= value <= asked.most:
-        raise InvalidParameter(asked.name, f"{asked.label} must be a whole number from {asked.least} to {asked.most}.")
+    if isinstance(value, bool) or not isinstance(value, int) or not asked.minimum <= value <= asked.maximum:
+        raise InvalidParameter(
+            asked.name, f"{asked.label} must be a whole number from {asked.minimum} to {asked.maximum}."
+        )
     return value
 
 

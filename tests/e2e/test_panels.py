@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import Any
 
 from PIL import Image, ImageDraw
@@ -30,6 +31,14 @@ def _disc(text: str = "") -> dict[str, Any]:
     out = io.BytesIO()
     image.save(out, "PNG", pnginfo=notes)
     return {"name": "disc.png", "mimeType": "image/png", "buffer": out.getvalue()}
+
+
+def _waits(watch: Watch, studio: Studio, number: int) -> None:
+    """Until so many jobs stand in line."""
+    deadline = time.monotonic() + 20
+    while len(studio.get("/queue")["waiting"]) != number:
+        assert time.monotonic() < deadline, studio.get("/queue")
+        watch.page.wait_for_timeout(50)
 
 
 def _value(name: str) -> str:
@@ -62,9 +71,7 @@ def test_a_paused_queue_is_put_in_order_and_goes_on(watch: Watch, studio: Studio
     for number, prompt in enumerate(("first asked", "second asked"), 1):
         page.fill("#f-prompt textarea", prompt)
         page.click("#generate")
-        until(page, f"document.querySelectorAll('.job.waiting').length === {number - 1} || true")
-        page.wait_for_timeout(300)
-        assert len(studio.get("/queue")["waiting"]) == number
+        _waits(watch, studio, number)
     _show(watch, "queue")
     until(page, "document.querySelectorAll('.job.waiting').length === 2")
     assert studio.get("/queue")["running"] == []

@@ -16,7 +16,6 @@ from backend.types.plans import Argument, FilledAxis, Plan, PlanKind
 from webui.api import records
 from webui.api.body import json_object
 from webui.api.replies import Reply
-from webui.api.shapes import JobOut, job_out
 from webui.desk import Desk
 from webui.messages import clean, from_validation
 
@@ -46,8 +45,8 @@ class ArgumentOut(BaseModel):
     about: str
     default: Any
     choices: list[str]
-    least: int
-    most: int
+    minimum: int
+    maximum: int
 
 
 class PlanKindOut(BaseModel):
@@ -68,13 +67,22 @@ class DraftOut(BaseModel):
     shape: list[int] = Field(description="Pictures along each axis.")
 
 
+class PlannedOut(BaseModel):
+    """A job of a plan, in brief; all of it is at /jobs/{id}."""
+
+    id: str
+    state: JobState
+    label: str = Field(description="What is special about it.")
+    records: list[str]
+    problem: dict[str, Any] | None
+
+
 class TicketOut(BaseModel):
     id: str
     kind: str
     shape: list[int]
-    labels: list[str] = Field(description="What each job varies, in the order of `jobs`.")
-    jobs: list[JobOut]
-    grids: list[JobOut]
+    jobs: list[PlannedOut]
+    grids: list[PlannedOut]
     states: dict[str, int] = Field(description="How many jobs, grids included, are in which state.")
     ended: bool
 
@@ -103,15 +111,21 @@ def extension_routes(desk: Desk, caller: Principal) -> APIRouter:
             "id": ticket.id,
             "kind": ticket.kind,
             "shape": list(ticket.shape),
-            "labels": [clean(label, 300) for label in ticket.labels],
-            "jobs": [shown(job) for job in ticket.jobs],
-            "grids": [shown(job) for job in ticket.grids],
+            "jobs": [shown(job, label) for job, label in zip(ticket.jobs, ticket.labels, strict=True)],
+            "grids": [shown(job, job.request.grid.title if job.request.grid else "") for job in ticket.grids],
             "states": dict(states),
             "ended": all(job.state in _ENDED for job in every),
         }
 
-    def shown(job: Job) -> dict[str, Any]:
-        return job_out(job, desk.of_job(job.id) if job.images else ())
+    def shown(job: Job, label: str) -> dict[str, Any]:
+        made = desk.of_job(job.id) if job.images else ()
+        return {
+            "id": job.id,
+            "state": job.state,
+            "label": clean(label, 300),
+            "records": [record.id for record in made],
+            "problem": None if job.problem is None else dict(job.problem),
+        }
 
     @router.get("/plans", response_model=PlansOut, summary="Ways to make many pictures of one request")
     def plans() -> Reply:

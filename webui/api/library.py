@@ -86,9 +86,9 @@ class StyleOut(BaseModel):
 
 class SliderOut(BaseModel):
     label: str
-    least: float
-    most: float
-    start: float
+    lowest: float
+    highest: float
+    default: float
     step: float
 
 
@@ -220,7 +220,7 @@ def _valid(shape: type[T], body: dict[str, Any]) -> T:
 def _slider(found: Slider | None) -> dict[str, Any] | None:
     if found is None:
         return None
-    return {name: getattr(found, name) for name in ("label", "least", "most", "start", "step")}
+    return {name: getattr(found, name) for name in ("label", "lowest", "highest", "default", "step")}
 
 
 def input_out(found: Input) -> dict[str, Any]:

@@ -45,14 +45,15 @@ const mounts = {
   more: mountMore,
 };
 
-/** Tabs with a script of their own, which exports `mount(root)`; fetched when there is a place for it. */
-const OWN = ["control", "lora", "models", "pnginfo", "queue", "explain"];
+/** Tabs and groups with a script of their own, which exports `mount(root)`; fetched when there is a place for it. */
+const OWN = ["control", "lora", "models", "pnginfo", "queue", "explain", "plots", "presets"];
 
 async function mountOwn(name, root) {
   const there = await fetch(`/signet/${name}.js`, { method: "HEAD" }).catch(() => null);
   if (!there?.ok) return;
-  const { mount } = await import(`/signet/${name}.js`);
-  mount(root);
+  const script = await import(`/signet/${name}.js`).catch(() => null);
+  if (script) script.mount(root);
+  else replace(root, el("p", { class: "looking" }, "This part could not be loaded. Reload the page to try again."));
 }
 
 /** The control that a problem speaks of: "inpaint.mask", or the group it belongs to. */

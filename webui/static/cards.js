@@ -14,11 +14,14 @@ const shownAs = ({ title, family, native_size }) => `${title} · ${family} · ${
 
 export const checkpoints = () => call("/models").catch(() => []);
 
-/** The checkpoint that the form has chosen, of those given. */
-export function chosen(models) {
+/** Whether the form has chosen this checkpoint. */
+export function isChosen(model) {
   const text = document.querySelector("#f-model input")?.value ?? "";
-  return models.find((model) => shownAs(model) === text || model.id === text) ?? models[0];
+  return text !== "" && (shownAs(model) === text || model.id === text);
 }
+
+/** The checkpoint that the form has chosen, of those given; else the first. */
+export const chosen = (models) => models.find(isChosen) ?? models[0];
 
 /** The picture beside a model; without one, the first letters of its name. */
 export function preview(card) {

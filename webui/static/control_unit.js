@@ -109,7 +109,7 @@ export class Unit {
     for (const key of ["low", "high"]) {
       const spec = chosen?.[key];
       const wanted = this.wanted?.[key];
-      this.thresholds[key] = spec ? slider(spec.label, { min: spec.least, max: spec.most, step: spec.step, value: spec.start }) : null;
+      this.thresholds[key] = spec ? slider(spec.label, { min: spec.lowest, max: spec.highest, step: spec.step, value: spec.default }) : null;
       if (spec && typeof wanted === "number" && wanted >= 0) this.thresholds[key].value = wanted;
     }
     if (chosen) this.wanted = null;
@@ -135,14 +135,15 @@ export class Unit {
   advise(act) {
     replace(this.advice);
     const name = this.model ? `${this.model.id} ${this.model.title}` : "";
-    const asked = this.preprocessors.get(askedBy(name));
-    const now = this.the.preprocessor.value;
-    if (!asked || asked.name === now) return;
-    if (asked.missing) replace(this.advice, `This model expects ${asked.label}, which is not installed.`);
+    const all = askedBy(name).map((one) => this.preprocessors.get(one)).filter(Boolean);
+    if (!all.length || all.some((one) => one.name === this.the.preprocessor.value)) return;
+    const asked = all.find((one) => !one.missing) ?? all[0];
+    const wish = asked.name === "none" ? "This model takes the picture as it is" : `This model expects ${asked.label}`;
+    if (asked.missing) replace(this.advice, `${wish}, which is not installed.`);
     else if (act && !this.chosenByHand) {
       this.the.preprocessor.value = asked.name;
-      replace(this.advice, `${tame(asked.label)} was chosen, because the model's name asks for it.`);
-    } else replace(this.advice, `This model expects ${asked.label}. `, button("Use it", () => this.choose(asked.name), { class: "quiet small" }));
+      replace(this.advice, `${wish}, so that was chosen.`);
+    } else replace(this.advice, `${wish}. `, button("Change it", () => this.choose(asked.name), { class: "quiet small" }));
   }
 
   choose(preprocessor) {

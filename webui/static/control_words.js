@@ -17,19 +17,18 @@ export const WORDS = {
 export const MODES = [["balanced", "balanced"], ["prompt", "my prompt"], ["control", "the control"]];
 export const RESIZES = [["stretch", "Just resize"], ["crop", "Crop and resize"], ["fill", "Resize and fill"]];
 
-/** The first word that occurs in the name of a model decides. */
+/** The first word that occurs in the name of a model decides; of several preprocessors the first that is installed. */
 const ASKED = [
   [/ip[-_ ]?adapter|[-_]ip2p|qr[-_ ]?code|inpaint/, "none"],
   [/canny/, "canny"],
   [/scribble|sketch/, "scribble"],
-  [/softedge|soft_edge|pidi/, "softedge"],
-  [/hed(?![a-z])/, "softedge"],
+  [/soft[-_ ]?edge|pidi|hed(?![a-z])/, "hed", "softedge"],
   [/line[-_ ]?art/, "lineart"],
   [/mlsd|lines/, "lines"],
   [/depth/, "depth"],
   [/normal/, "normal"],
-  [/open[-_ ]?pose|pose/, "openpose"],
-  [/seg(?![a-z]{5})|segmentation/, "seg"],
+  [/pose/, "openpose"],
+  [/seg(?![a-z])|segmentation/, "seg"],
   [/recolou?r|luminance/, "luminance"],
   [/shuffle/, "shuffle"],
   [/tile/, "tile"],
@@ -37,9 +36,11 @@ const ASKED = [
   [/colou?r/, "color"],
 ];
 
+/** Names of preprocessors, the best one first; none where the name says nothing. */
 export function askedBy(name) {
   const words = name.toLowerCase();
-  return ASKED.find(([pattern]) => pattern.test(words))?.[1] ?? "";
+  const [, ...names] = ASKED.find(([pattern]) => pattern.test(words)) ?? [];
+  return names;
 }
 
 /** Why nothing can be chosen, and where files go. */

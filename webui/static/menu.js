@@ -45,13 +45,28 @@ export function openMenu(anchor, items, label) {
   addEventListener("pointerdown", outside, true);
 }
 
-/** A long press or a right click. */
+/** A long press or a right click. The click that ends a long press is not one. */
 export function onContext(node, act) {
   let timer;
+  let held = false;
+  const open = () => {
+    held = true;
+    act();
+  };
   node.addEventListener("contextmenu", (event) => {
     event.preventDefault();
-    act();
+    clearTimeout(timer);
+    if (!held) act();
   });
-  node.addEventListener("touchstart", () => (timer = setTimeout(act, 550)), { passive: true });
-  for (const kind of ["touchend", "touchmove", "touchcancel"]) node.addEventListener(kind, () => clearTimeout(timer), { passive: true });
+  node.addEventListener("touchstart", () => {
+    held = false;
+    timer = setTimeout(open, 550);
+  }, { passive: true });
+  for (const kind of ["touchend", "touchmove", "touchcancel"]) {
+    node.addEventListener(kind, (event) => {
+      clearTimeout(timer);
+      if (kind === "touchend" && held && event.cancelable) event.preventDefault();
+      held = false;
+    });
+  }
 }

@@ -52,8 +52,8 @@ function flagInput({ name, label, about, default: start }, given = start) {
   return { name, root, value: () => box.checked };
 }
 
-function wholeInput({ name, label, about, default: start, least, most }, given = start) {
-  const input = el("input", { type: "number", min: least, max: most, step: 1, value: given });
+function wholeInput({ name, label, about, default: start, minimum, maximum }, given = start) {
+  const input = el("input", { type: "number", min: minimum, max: maximum, step: 1, value: given });
   return { name, root: field(label, about, input), value: () => (input.value === "" ? start : Number(input.value)) };
 }
 
@@ -107,7 +107,7 @@ async function follow(place, ticket) {
     replace(sheets, grids.map((grid) => grid.records[0] ? sheet(grid) : grid.problem && problemBox(grid.problem)));
   };
   for (show(ticket); !ticket.ended; show(ticket)) {
-    await new Promise((resolve) => setTimeout(resolve, 1000));
+    await new Promise((resolve) => setTimeout(resolve, Math.max(1000, ticket.jobs.length * 20)));
     ticket = await call(`/plans/${ticket.id}`).catch((error) => (error.problem?.code === "offline" ? ticket : { ...ticket, ended: true }));
   }
   stop.remove();
@@ -117,7 +117,7 @@ async function follow(place, ticket) {
 
 function sheet(grid) {
   const base = `/api/v1/records/${grid.records[0]}`;
-  const name = grid.request.grid.title || "Sheet";
+  const name = grid.label || "Sheet";
   return el("a", { href: `${base}/file`, target: "_blank", rel: "noopener", title: "Open the sheet" },
     el("img", { src: `${base}/thumbnail`, alt: tame(name), loading: "lazy" }), el("span", { dir: "auto" }, tame(name)));
 }

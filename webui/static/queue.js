@@ -37,7 +37,8 @@ class Queue {
     this.offerClear();
     new IntersectionObserver(() => this.look()).observe(root);
     document.addEventListener("visibilitychange", () => this.look());
-    for (const kind of ["signet:busy", "signet:changed"]) document.addEventListener(kind, debounce(200, () => this.refresh()));
+    document.addEventListener("signet:busy", debounce(200, () => this.refresh()));
+    document.addEventListener("signet:changed", debounce(200, () => this.changed()));
   }
 
   get visible() {
@@ -48,6 +49,12 @@ class Queue {
   look() {
     if (this.visible) this.refresh();
     else this.progress.stop();
+  }
+
+  /** Pictures came or went. */
+  changed() {
+    this.signature = null;
+    return this.refresh();
   }
 
   async refresh() {

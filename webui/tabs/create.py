@@ -33,8 +33,8 @@ def form(desk: Desk, model: gr.Dropdown, current: ModelInfo | None) -> list[gr.S
             size = parts.size_row(current, start, desk.settings)
             start_from = parts.seed_row(desk)
             how = parts.sampler_row(start, desk.settings)
-            parts.mount("hires")
-            parts.mount("more")
+            for group in ("hires", "more", "plots", "presets"):
+                parts.mount(group)
     fields = [
         model,
         words.prompt,

@@ -32,9 +32,10 @@ def test_a_plan_is_queued_as_jobs_with_their_sheet_last(api: TestClient, desk: F
     reply = _post(api)
     assert reply.status_code == 202
     ticket = reply.json()
-    assert ticket["shape"] == [3, 2] and len(ticket["jobs"]) == 6 and ticket["labels"][0] == "Steps: 4, Seed: 1"
+    assert ticket["shape"] == [3, 2] and len(ticket["jobs"]) == 6 and ticket["jobs"][0]["label"] == "Steps: 4, Seed: 1"
     assert list(desk.all_jobs) == [job["id"] for job in (*ticket["jobs"], *ticket["grids"])]
-    assert ticket["grids"][0]["request"]["grid"]["column_labels"] == ["Steps: 4", "Steps: 8", "Steps: 12"]
+    request = api.get(f"/api/v1/jobs/{ticket['grids'][0]['id']}").json()["request"]
+    assert request["grid"]["column_labels"] == ["Steps: 4", "Steps: 8", "Steps: 12"]
     assert {principal.source for _, principal in desk.asked} == {"api"}
     later = api.get(reply.headers["location"]).json()
     assert later["ended"] and later["states"] == {"done": 7} and later["jobs"][0]["records"]

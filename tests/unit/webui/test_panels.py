@@ -144,6 +144,27 @@ def test_a_preprocessor_that_is_not_installed_is_greyed_and_says_what_is_missing
     watch.clean()
 
 
+def test_the_name_of_a_control_model_says_which_preprocessor_it_wants(watch: Watch) -> None:
+    wanted = {
+        "control_v11p_sd15_canny": "canny",
+        "control_v11p_sd15_softedge": "hed",
+        "sd-controlnet-hed": "hed",
+        "t2iadapter_openpose_sd14v1": "openpose",
+        "control_v11f1p_sd15_depth": "depth",
+        "control_v11p_sd15s2_lineart_anime": "lineart",
+        "control_v11p_sd15_inpaint": "none",
+        "control_v11f1e_sd15_tile": "tile",
+        "ip-adapter_sd15": "none",
+        "t2iadapter_color_sd14v1": "color",
+        "my own net": None,
+    }
+    page = watch.open()
+    script = (
+        "(names) => import('/signet/control_words.js').then(({ askedBy }) => names.map((name) => askedBy(name)[0]))"
+    )
+    assert page.evaluate(script, list(wanted)) == list(wanted.values())
+
+
 def test_without_control_models_it_says_where_they_go(watch: Watch, desk: FakeDesk) -> None:
     desk.known.known = (MODEL,)
     _open(watch, "control", ".units-empty >> visible=true")
