@@ -15,7 +15,10 @@ ROOM = 16
 
 @dataclass(slots=True)
 class Line:
-    """Mutable. `order` are times by job id that people gave their jobs by moving them, `paused` stops what waits."""
+    """Mutable. `order` are places by job id that people gave their jobs by moving them, `paused` stops what waits.
+
+    A place stands where other jobs have the time of their creation, so moved jobs come before those that come later.
+    """
 
     waiting: dict[str, Job] = field(default_factory=dict)
     running: dict[str, Job] = field(default_factory=dict)
@@ -43,13 +46,8 @@ class Line:
         if job is None:
             raise NotFound("waiting job", job_id)
         mates = [one for one in self.in_order() if one.principal.id == job.principal.id and one.id != job_id]
-        times = [self.order.get(one.id, one.created.timestamp()) for one in mates]
-        place = min(max(place, 0), len(mates))
-        if not mates:
-            return
-        low = times[place - 1] if place else times[0] - 2
-        high = times[place] if place < len(times) else times[-1] + 2
-        self.order[job_id] = (low + high) / 2
+        mates.insert(min(max(place, 0), len(mates)), job)
+        self.order |= {one.id: float(number) for number, one in enumerate(mates)}
 
     def drop(self, job_id: str) -> Job | None:
         """Out of the line, wherever it stands."""

@@ -24,7 +24,6 @@ _LABELS = {
 }
 
 
-
 def original(pipe: Any) -> dict[str, Tensor]:
     """The weights under the names of the original checkpoints."""
     tensors = {
@@ -32,7 +31,7 @@ def original(pipe: Any) -> dict[str, Tensor]:
         **_vae_to_ldm(pipe.vae.state_dict(), len(pipe.vae.config.block_out_channels)),
         **_texts_to_ldm(pipe),
     }
-    return {name: tensor for name, tensor in tensors.items()}
+    return tensors
 
 
 def _texts_to_ldm(pipe: Any) -> dict[str, Tensor]:

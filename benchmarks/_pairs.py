@@ -54,8 +54,8 @@ def compare(
 def of_pairs(pairs: Sequence[tuple[float, float]], goal: float | None = None) -> Ratio:
     """From (ours, theirs) in seconds, measured in turns."""
     ratios = [mine / other for mine, other in pairs]
-    medians = (median(side) for side in zip(*pairs, strict=True))
-    return Ratio(*medians, median(ratios), min(ratios), max(ratios), goal)
+    ours, theirs = (median(side) for side in zip(*pairs, strict=True))
+    return Ratio(ours, theirs, median(ratios), min(ratios), max(ratios), goal)
 
 
 def seconds(action: Callable[[], object]) -> float:

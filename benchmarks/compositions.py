@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,15 +153,13 @@ def _measured(shelf: _Shelf, compositions: int) -> list[Verdict]:
             equal += torch.equal(studio.engine.latents.pop(name), latent) and np.array_equal(raw.pixels, pixels)
     if shared <= compared / 4:
         raise SystemExit(f"gate: only {shared} of {compared} pictures had company")
-    across = [
-        _psnr(alone(one, 2)[1], alone(one, bucket)[1]) for one in repertoire[::3] for bucket in (4, 8)
-    ]
+    across = [_psnr(alone(one, 2)[1], alone(one, bucket)[1]) for one in repertoire[::3] for bucket in (4, 8)]
     studio.close()
     share = f"{equal} of {compared}"
     note = f"{compositions} companies, {shared} pictures in shared buckets"
     low = f"{min(across):.1f} dB" if min(across) < NO_DIFFERENCE else "no difference"
     return [
-        Verdict("C3", "pictures with the very bits they have alone, same bucket", "100 %", share, equal == compared, note),
+        Verdict("C3", "pictures with the bits they have alone, same bucket", "100 %", share, equal == compared, note),
         Verdict(
             "C3", "signal to noise across buckets 2, 4, 8, float32", f">= {LEAST_PSNR:g} dB", low,
             min(across) >= LEAST_PSNR, f"the least of {len(across)}",

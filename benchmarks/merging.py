@@ -1,8 +1,8 @@
 """Eight users at once on a UNet of SD 1.5's size (random weights), 64 px pictures, float32 on the CPU.
 
-Ours merges their steps into shared forwards; the others are the stock pipeline, `pipe(...)` and a PIL save for one after
-the other, and our own engine with every request kept to the bucket of its own rows. At 64 px most of a forward is the
-reading of the weights, which merging does once for all. Networks are the same objects on all sides.
+Ours merges their steps into shared forwards; the others are the stock pipeline, `pipe(...)` and a PIL save for one
+after the other, and our own engine with the requests one by one. At 64 px most of a forward is the reading of the
+weights, which merging does once for all. The networks are the same objects on all sides.
 
 Gate: every picture is within one grey level of the stock pipeline's. Needs 10 GB of memory.
 A missed goal ends with status 1. Run with: python3 launch.py bench merging

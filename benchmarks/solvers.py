@@ -27,6 +27,7 @@ from torch import Tensor
 from backend.engine.samplers import Stepper
 from backend.solvers.noise import NoiseTable
 from backend.solvers.plan import Plan, plan
+from benchmarks._goals import Verdict, at_most, stated
 from benchmarks._pairs import Ratio, compare
 
 SD = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "timestep_spacing": "trailing"}
@@ -35,7 +36,7 @@ SHAPE = (1, 4, 64, 64)
 SAME = 1e-4
 UPDATES = 8
 ROUNDS = 15
-GOAL = 0.25
+GOAL, EARLIER_GOAL = 0.10, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +81,28 @@ NOISY = (
 
 
 def main() -> int:
+    found = verdicts()
+    for verdict in found:
+        print(verdict.line())
+    return int(any(verdict.missed for verdict in found))
+
+
+def verdicts(short: bool = False) -> list[Verdict]:
     torch.set_num_threads(1)
     worst = max(_apart(row, seed) for seed, row in enumerate((*PLAIN, *NOISY)))
     if not worst <= SAME:
         raise SystemExit(f"gate: a row ends {worst:.1e} away from the stock scheduler's, more than {SAME:.0e}")
     print(f"gate: {len(PLAIN) + len(NOISY)} rows end within {worst:.1e} of the stock schedulers'")
-    plain, noisy = _measured(PLAIN, GOAL), _measured(NOISY, None)
-    print(plain.line(f"{len(PLAIN)} rows, {UPDATES} updates / stock schedulers"))
-    print(noisy.line(f"{len(NOISY)} rows that draw noise, {UPDATES} updates / stock schedulers"))
-    return int(plain.missed or noisy.missed)
+    plain, noisy = _measured(PLAIN), _measured(NOISY)
+    what = f"{len(PLAIN)} rows, {UPDATES} updates / stock schedulers"
+    return [
+        at_most("C2", what, plain, GOAL),
+        at_most("C2", "the same, our earlier goal", plain, EARLIER_GOAL),
+        stated("-", f"{len(NOISY)} rows that draw noise, {UPDATES} updates / stock", noisy),
+    ]
 
 
-def _measured(rows: Sequence[Row], goal: float | None) -> Ratio:
+def _measured(rows: Sequence[Row]) -> Ratio:
     """Each round walks runs of its own that were begun beforehand, so that only updates are timed."""
     warm_up = 2
     outputs = [_noise(1000 + seed) for seed in range(len(rows))]
@@ -114,7 +125,7 @@ def _measured(rows: Sequence[Row], goal: float | None) -> Ratio:
                 run.given()
                 run.advance(output)
 
-    return compare(update_ours, update_theirs, ROUNDS, warm_up, goal)
+    return compare(update_ours, update_theirs, ROUNDS, warm_up)
 
 
 def _noise(seed: int) -> Tensor:

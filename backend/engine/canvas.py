@@ -25,7 +25,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """`picture` (H, W, 3) whole, `box` what of it is painted, at `width` x `height` pixels; without a mask all of it."""
+    """`picture` (H, W, 3) whole, `box` what is painted of it, at `width` x `height` pixels; without a mask all."""
 
     picture: Pixels
     box: Box
@@ -82,12 +82,16 @@ def for_inpaint(source: Pixels, mask: NDArray[np.uint8] | None, request: Generat
     share = _share(mask, source, inverted=asked.inverted)
     if request.outpaint:
         source, share = grown(source, share, request.outpaint)
-    elif asked.area == "whole" and request.resize != "latent":
+    elif asked.area == "whole":
         share = _resized_mask(share, request)
-        source = images.resize(source, request.width, request.height, request.resize)
+        mode = "stretch" if request.resize == "latent" else request.resize
+        source = images.resize(source, request.width, request.height, mode)
     if not (share > 0.5).any():
         raise InvalidParameter("inpaint.mask", "The mask is empty: nothing would change.", "Paint over a part of it.")
     share = _blurred(share, asked.blur)
+    if not share.any():
+        detail = "The mask is so small that nothing is left of it once it is blurred."
+        raise InvalidParameter("inpaint.mask", detail, "Paint over more of the picture, or blur the mask less.")
     height, width = source.shape[:2]
     box = (0, 0, width, height)
     if asked.area == "masked":

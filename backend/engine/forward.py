@@ -70,7 +70,7 @@ def _slices(rows: Sequence[Sequence[Row]]) -> Iterator[slice]:
 def _seen(stages: Sequence[Stage], rows: Sequence[Sequence[Row]], places: Sequence[slice]) -> Iterator[Part]:
     """The pictures that act as prompts at this step."""
     for stage, own, place in zip(stages, rows, places, strict=True):
-        acting = [prompt for prompt in stage.prompts if prompt.active(stage.stepper.share)]
+        acting = [prompt for prompt in stage.prompts if stage.leads and prompt.active(stage.stepper.share)]
         if acting:
             yield place, [row.conditional for row in own], acting
 
@@ -81,7 +81,7 @@ def _control(
     """Each picture's residuals are worked out from its own rows, so that they do not depend on company."""
     parts = []
     for stage, own, place in zip(stages, rows, places, strict=True):
-        if not stage.guides:
+        if not (stage.guides and stage.leads):
             continue
         batch = Batch.of(stage.model, own)
         channels = stage.model.latent_channels  # an inpainting model's further channels are not the control's business

@@ -188,9 +188,10 @@ class Engine:
         if not isinstance(stage, Stage):
             self._finished(painter, stage, 1, started)
             return
-        bucket = _bucket(stage, painter.request.bucket, waiting, self._live(stage.key))
+        rows = max(stage.most_rows, picture.rows_of(painter.request, painter.words))
+        bucket = _bucket(rows, painter.request.bucket, waiting, self._live(stage.key))
         self._count += 1
-        self._pictures[self._count] = Picture(self._count, painter, script, stage, bucket, started)
+        self._pictures[self._count] = Picture(self._count, painter, script, stage, bucket, started, rows)
         if painter.request.film:
             self._films[self._count] = Film(painter.request, painter.work.job_id, painter.index)
 
@@ -221,14 +222,13 @@ class Engine:
     def _leased(self) -> set[str]:
         """Models that pictures under way, or a training, still need."""
         used = {voice.model.info.id for one in self._pictures.values() for voice in one.stage.voices}
-        return used | self._training.leased
+        return used | self._training.leased | self._solos.leased
 
     def _forget(self) -> None:
         """What was derived from models that may be gone: their successors may be given the same identity."""
         self._conditioner.forget()
         self._forward.forget()
-        if not self._pictures:
-            self._resources.forget()
+        self._resources.forget()  # pictures under way hold what they use themselves
 
     def _unload(self, model_id: str) -> None:
         if model_id in self._leased():
@@ -266,10 +266,14 @@ class Engine:
 
     def _step(self, batch: Sequence[Picture]) -> None:
         try:
-            heats = [film.watch(one.stage) if (film := self._films.get(one.id)) else None for one in batch]
-            predictions = self._forward([one.stage for one in batch], batch[0].bucket, heats)
+            predictions = self._predict(batch)
         except torch.OutOfMemoryError:
             predictions = ()
+        if predictions is None:
+            for one in batch:
+                if one.id in self._pictures:
+                    self._guard([one.work.job_id], partial(self._step, (one,)))
+            return
         if not predictions:
             self._relieve(batch)
             return
@@ -280,9 +284,21 @@ class Engine:
                 if one.stage.stepper.step != step:
                     self._report(one, estimate, step + 1)
 
+    def _predict(self, batch: Sequence[Picture]) -> Sequence[torch.Tensor] | None:
+        """None if one of several pictures cannot be painted: alone in its batch each will show whether it is the one."""
+        try:
+            heats = [film.watch(one.stage) if (film := self._films.get(one.id)) else None for one in batch]
+            return self._forward([one.stage for one in batch], batch[0].bucket, heats)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:
+            if len(batch) == 1:
+                raise
+            return None
+
     def _relieve(self, batch: Sequence[Picture]) -> None:
         """Nothing has moved yet: take the mildest measure and try again at the next tick, or fail with the figures."""
-        rows = max(one.stage.most_rows for one in batch)
+        rows = max(one.rows for one in batch)
         pinned = any(one.painter.request.bucket for one in batch)
         idle = len(set(self._memory.loaded) - self._leased())
         state = ladder.State("denoise", bucket=rows if pinned else batch[0].bucket, rows=rows, idle=idle)
@@ -295,6 +311,7 @@ class Engine:
                 one.bucket = batcher.choose_bucket(max(rows, one.bucket // 2))
         if measure == "unload idle models":
             self._memory.drop_all(self._leased())
+            self._forget()
             self._tell_loaded()
         _empty_cache()
 
@@ -345,7 +362,10 @@ class Engine:
         future = self._hashes.get(info.id)
         if future is None:
             return info.sha256
-        return future.result() if future.done() or info.size < _SMALL_MODEL else info.sha256
+        try:
+            return future.result() if future.done() or info.size < _SMALL_MODEL else info.sha256
+        except OSError:  # the file has gone since it was loaded; the picture has not
+            return info.sha256
 
     def _tick_solo(self) -> None:
         """A model with a pipeline of its own takes one step, between the ticks of the batched ones."""
@@ -356,9 +376,13 @@ class Engine:
 
     def _step_solo(self, work: Work) -> None:
         job = self._open[work.job_id]
-        if not self._solos.loaded:
+        loading = not self._solos.loaded
+        if loading:
             self._send(Progress(work.job_id, "loading", message=f"loading {work.model.title}"))
-        told = self._solos.tick()
+        told = self._solos.tick(self._leased())
+        if loading:  # others may have had to go for it
+            self._forget()
+            self._tell_loaded()
         if told.step > job.done:
             job.done = told.step
             self._send(Progress(work.job_id, "step", told.step, job.total))
@@ -422,12 +446,14 @@ def _empty_cache() -> None:
 
 
 def _rows(work: Work) -> int:
-    return picture.rows_of(work.request) * len(work.indexes)
+    return sum(picture.rows_of(work.request, work.request.words_of(index)) for index in work.indexes)
 
 
-def _bucket(stage: Stage, pinned: Bucket | None, waiting: int, live: Mapping[Bucket, int]) -> Bucket:
-    """The bucket a picture keeps. Raises InvalidParameter if it was asked for one that cannot hold its rows."""
-    rows = stage.most_rows
+def _bucket(rows: int, pinned: Bucket | None, waiting: int, live: Mapping[Bucket, int]) -> Bucket:
+    """The bucket a picture keeps. Raises InvalidParameter if no bucket, or not the one asked for, holds its rows."""
+    if rows > batcher.BUCKETS[-1]:
+        detail = f"This picture needs {rows} rows; a batch has {batcher.BUCKETS[-1]}."
+        raise InvalidParameter("prompt", detail, "Join fewer parts by AND.")
     if pinned is None:
         return batcher.join_bucket(rows, max(rows, waiting), live)
     if pinned < rows:

@@ -27,8 +27,10 @@ from backend.engine.resources import Resources
 from backend.engine.samplers import Stepper
 from backend.engine.stage import Guidance, Keep, Stage, Voice
 from backend.engine.upscale import upscale
+from backend.errors import NotFound
 from backend.models.loader import LoadedModel
 from backend.preprocessors import preprocess
+from backend.samplers import SAMPLERS
 from backend.solvers.noise import NoiseTable
 from backend.solvers.plan import plan as plan_of
 from backend.types import ControlUnit, Hires, ModelInfo, ModelKind, NetworkFacts, Pixels, Words
@@ -53,7 +55,8 @@ class Tools:
 class Painter:
     """One picture of a job. Nothing is loaded before it is needed.
 
-    `measures` collects what was done for want of memory, `ran` names what ran instead of the sampler asked for.
+    `measures` collects what was done for want of memory, `ran` names what ran instead of the sampler asked for,
+    `embedded` the textual inversions whose names stood in the text as words.
     """
 
     def __init__(self, work: Work, index: int, tools: Tools) -> None:
@@ -63,6 +66,7 @@ class Painter:
         self.words: Words = work.request.words_of(index)
         self.measures: list[str] = []
         self.ran = ""
+        self.embedded: set[str] = set()
         self._tools = tools
 
     @cached_property
@@ -97,7 +101,10 @@ class Painter:
         return images.decode(self._bytes(name), max_pixels=_MAX_PIXELS).pixels
 
     def _bytes(self, name: str) -> bytes:
-        return Path(self.work.inputs[name].path).read_bytes()
+        try:
+            return Path(self.work.inputs[name].path).read_bytes()
+        except OSError as error:
+            raise NotFound("input picture", name) from error
 
     def cells(self) -> tuple[Pixels | None, ...]:
         """The pictures of a grid, no larger than a sheet can show."""
@@ -154,10 +161,14 @@ class Painter:
         """
         request = self.request
         steps = (hires.steps if hires else 0) or request.steps
+        sampler = (hires.sampler if hires else "") or request.sampler
+        length = steps
+        if hires and denoise:
+            length, denoise = second_pass(steps, denoise, SAMPLERS[sampler].max_steps)
         plan = plan_of(
-            (hires.sampler if hires else "") or request.sampler,
+            sampler,
             (hires.schedule if hires else "") or request.schedule,
-            steps,
+            length,
             self.table,
             denoise=denoise,
             eta=request.eta,
@@ -168,7 +179,7 @@ class Painter:
         first = self.noise.first(shape) if noise is None else noise
         x = first * plan.start_sigma
         if start is not None:
-            x = start + x * request.noise_multiplier
+            x = start + x * (1.0 if hires else request.noise_multiplier)  # which is img2img's alone (A1111 1.10.1)
         keep = None
         if mask is not None and start is not None:
             keep = Keep(self._latent_mask(mask, shape), start)
@@ -237,6 +248,8 @@ class Painter:
             guided=self.request.cfg > 1 or bool(hires and hires.cfg and hires.cfg > 1),
             first_steps=self.request.steps if hires else None,
         )
+        lines = [line for line, _ in texts.parts] + ([texts.negative] if texts.negative else [])
+        self.embedded |= {name for line in lines for read in line.read for one in read for _, name in one.fixes}
         return Voice(model, texts, tuple((lora, use.unet, use.blocks) for lora, use in bound if use.unet))
 
     # ---- guides
@@ -315,8 +328,18 @@ class Painter:
                 licence=info.licence,
             )
             for info in self.work.resources
-            if (info.kind, info.id) in weights
+            if (info.kind, info.id) in weights and (info.kind != "embedding" or info.id in self.embedded)
         )
 
 
 _CONTROL_KINDS: tuple[ModelKind, ...] = ("controlnet", "t2i-adapter", "ip-adapter")
+
+
+def second_pass(steps: int, denoise: float, most: int) -> tuple[int, float]:
+    """Length and strength of the run whose last `steps` steps are the second pass (A1111 1.10.1).
+
+    Unlike img2img, the pass makes all of its steps: the run is so long that its strength leaves that many. A run is at
+    most `most` steps long; where that is too short, the strength counts and there are fewer.
+    """
+    length = int(steps / min(denoise, 0.999))
+    return (length, (steps - 0.5) / length) if length <= most else (most, denoise)

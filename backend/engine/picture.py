@@ -11,18 +11,29 @@ from backend.engine.batcher import Candidate
 from backend.engine.painter import Painter
 from backend.engine.scripts import Script
 from backend.engine.stage import Stage
-from backend.types import Bucket, GenerationRequest, Pixels
+from backend.prompts import composition, networks
+from backend.types import Bucket, GenerationRequest, Pixels, Words
 from backend.wire import Work
 
 
-def rows_of(request: GenerationRequest) -> int:
-    """Rows a picture is likely to take in the batch: one, or two with guidance."""
-    return 1 if request.cfg <= 1 else 2
+def rows_of(request: GenerationRequest, words: Words) -> int:
+    """The most rows that any pass of a picture takes: one for each part of its prompt, and one with guidance.
+
+    A picture keeps its bucket, so the second pass's own words and guidance count from the start.
+    """
+    second = request.hires
+    texts = [words.prompt, *([second.prompt] if second and second.prompt else [])]
+    parts = max(len(composition.parts(networks.extract(text).text)) for text in texts)
+    guided = request.cfg > 1 or parts > 1 or bool(second and second.cfg and second.cfg > 1)
+    return parts + guided
 
 
 @dataclass(slots=True, eq=False)
 class Picture:
-    """Mutable, and known to the engine's loop alone. `started` is a time.perf_counter() value."""
+    """Mutable, and known to the engine's loop alone. `started` is a time.perf_counter() value.
+
+    `rows` is the most that any of its passes takes.
+    """
 
     id: int
     painter: Painter
@@ -30,6 +41,7 @@ class Picture:
     stage: Stage
     bucket: Bucket
     started: float
+    rows: int = 1
     waited: int = 0
 
     @property

@@ -16,9 +16,10 @@ from torch import Tensor
 from backend import sheet
 from backend.engine import canvas
 from backend.engine.canvas import Box
-from backend.engine.painter import Painter
+from backend.engine.painter import Painter, second_pass
 from backend.engine.stage import Stage
 from backend.engine.upscale import latent_resize
+from backend.samplers import SAMPLERS
 from backend.types import GenerationRequest, Grid, Hires, Mode, Pixels, Upscale
 from backend.upscalers import LATENT
 
@@ -49,9 +50,7 @@ def _second_pass(painter: Painter, hires: Hires, latent: Tensor) -> Generator[St
 def img2img(painter: Painter) -> Script:
     request = painter.request
     area = canvas.for_img2img(painter.source(), request)
-    latent = painter.encode(area.start)
-    if request.resize == "latent":
-        latent = _resized_latent(painter)
+    latent = _resized_latent(painter) if request.resize == "latent" else painter.encode(area.start)
     if request.denoise:
         latent = yield painter.stage(request.width, request.height, start=latent, denoise=request.denoise)
     return painter.decode(latent)
@@ -160,13 +159,20 @@ def _steps(denoise: float, steps: int) -> int:
     return int(min(denoise, 0.999) * steps) + 1 if denoise else 0
 
 
+def _second_steps(request: GenerationRequest, hires: Hires) -> int:
+    if not hires.denoise:
+        return 0
+    most = SAMPLERS[hires.sampler or request.sampler].max_steps
+    length, denoise = second_pass(hires.steps or request.steps, hires.denoise, most)
+    return _steps(denoise, length)
+
+
 def total_steps(request: GenerationRequest, factor: int) -> int:
     """Steps of one picture, all passes together, for the progress bar."""
     left = _steps(request.denoise, request.steps)
     match request.mode:
         case "txt2img":
-            hires = request.hires
-            return request.steps + (_steps(hires.denoise, hires.steps or request.steps) if hires else 0)
+            return request.steps + (_second_steps(request, request.hires) if request.hires else 0)
         case "img2img" | "inpaint":
             return left
         case "upscale" if request.upscale and request.upscale.diffusion:

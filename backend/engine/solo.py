@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import torch
@@ -66,14 +66,19 @@ class Solos:
         """Whether the model of the current job is in memory."""
         return bool(self._turns) and self._memory.has(self._turns[0].work.model)
 
+    @property
+    def leased(self) -> set[str]:
+        """Ids of models that a picture is being made with."""
+        return {turn.work.model.id for turn in self._turns if turn.run is not None}
+
     def add(self, work: Work) -> None:
         self._turns.append(_Turn(work, deque(work.indexes)))
 
-    def tick(self) -> Told:
-        """One step of the current picture. Raises what the pipeline raises."""
+    def tick(self, leased: Collection[str] = ()) -> Told:
+        """One step of the current picture. No model in `leased` is unloaded for it. Raises what the pipeline raises."""
         turn = self._turns[0]
         if turn.run is None:
-            self._start(turn)
+            self._start(turn, leased)
         assert turn.run is not None and turn.pipeline is not None  # _start made them
         said = turn.run.tick()
         steps = turn.work.request.steps
@@ -84,9 +89,9 @@ class Solos:
             return self._finished(turn, said.pixels)
         return Told()
 
-    def _start(self, turn: _Turn) -> None:
+    def _start(self, turn: _Turn, leased: Collection[str]) -> None:
         info = turn.work.model
-        turn.pipeline = self._memory.get(info, (), self._load)
+        turn.pipeline = self._memory.get(info, leased, self._load)
         turn.started = time.perf_counter()
         index = turn.left[0]
         request = turn.work.request

@@ -75,6 +75,11 @@ class Stage:
         return next(voice for voice in reversed(self.voices) if voice.since <= share or voice is self.voices[0])
 
     @property
+    def leads(self) -> bool:
+        """Whether the first model still speaks: guides were made for its layers, and end where a refiner takes over."""
+        return self.voice is self.voices[0]
+
+    @property
     def model(self) -> LoadedModel:
         return self.voice.model
 

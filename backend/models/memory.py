@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any, Protocol, TypeVar, overload
 
 from backend.models.loader import LoadedModel
@@ -51,7 +52,7 @@ class ModelMemory:
 
     def has(self, info: ModelInfo) -> bool:
         held = self._held.get(_key(info))
-        return held is not None and held.info == info
+        return held is not None and _same_file(held.info, info)
 
     @overload
     def get(self, info: ModelInfo, leased: Collection[str] = ()) -> LoadedModel: ...
@@ -94,6 +95,11 @@ class ModelMemory:
                 return
             if key[1] not in leased:
                 del self._held[key]
+
+
+def _same_file(one: ModelInfo, other: ModelInfo) -> bool:
+    """Hashes are found out later than a model is loaded; to know them makes it no other model."""
+    return replace(one, sha256=None, autov3=None) == replace(other, sha256=None, autov3=None)
 
 
 def _key(info: ModelInfo) -> tuple[str, str]:

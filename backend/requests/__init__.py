@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +14,9 @@ from backend.inputs import Input
 from backend.requests import pictures
 from backend.requests.pictures import Inputs
 from backend.requests.values import flag, known_fields, one_of, part, real, text, whole
-from backend.requests.words import Models, Vocabulary, loras_given, words
+from backend.requests.words import Models, Vocabulary, loras_given, second_words, words
 from backend.settings import Settings
-from backend.types import Bucket, Churn, GenerationRequest, Inpaint, ModelInfo, Outpaint, Variation
+from backend.types import Bucket, Churn, GenerationRequest, Hires, Inpaint, ModelInfo, Outpaint, Variation
 
 MAX_SEED = 2**53 - 1
 """The largest whole number that survives a round trip through a browser."""
@@ -29,6 +30,11 @@ _MODES = ("txt2img", "img2img", "inpaint", "upscale", "grid")
 _RESIZES = ("stretch", "crop", "fill", "latent")
 _EMPHASES = ("original", "no norm", "ignore", "none")
 _PICTURE_MODES = ("img2img", "inpaint", "upscale")
+_ALONE_LACKS = ("vae", "variation", "resize_from", "tiling", "film")
+_ALONE_IGNORES = ("clip_skip", "emphasis", "cfg_rescale", "cfg_interval", "eta", "churn", "noise_multiplier")
+_MOST_FRAMES = 128
+_MOST_STYLES = 32
+_MOST_EXTRAS = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +59,13 @@ def checked(fields: Mapping[str, Any], library: Library, settings: Settings) -> 
     start = pictures.found("init_image", given.get("init_image"), library.inputs) if mode in _PICTURE_MODES else None
     grown = pictures.outpaint(given.get("outpaint")) if mode == "inpaint" else None
     scale = pictures.scale_of(given)
-    value = {**_DEFAULTS, **_size(start, grown, model, settings, scale), **model.defaults, **given}
+    value = {**_DEFAULTS, **_size(start, grown, model, settings, scale, given), **model.defaults, **given}
     prompt = text("prompt", value.get("prompt", ""), settings.max_prompt_chars)
     negative = text("negative", value.get("negative", ""), settings.max_prompt_chars)
     upscale = pictures.upscale(value.get("upscale"), library.models, model.factor) if mode == "upscale" else None
     paints = mode != "grid" and not (upscale and not upscale.diffusion)
+    if paints and mode != "txt2img":
+        _shares_forwards(model, "mode")
     if paints and mode == "txt2img" and not prompt.strip():
         raise InvalidParameter("prompt", "The prompt is empty.", 'Say what you want to see, for example "a red apple".')
     sampler, schedule = samplers.resolve(text("sampler", value["sampler"], 80), text("schedule", value["schedule"], 80))
@@ -80,7 +88,16 @@ def checked(fields: Mapping[str, Any], library: Library, settings: Settings) -> 
         loras=loras_given(value.get("loras", ())),
         limit=settings.max_prompt_chars,
     )
-    return GenerationRequest.model_validate(
+    if not paints:  # a model that has no part in the picture is not written down with it
+        value |= {"control": (), "refiner": None, "vae": ""}
+        spoken = tuple(each.model_copy(update={"loras": ()}) for each in spoken)
+    hires = _hires(mode, value.get("hires"), (width, height), (sampler, schedule), model, library.models, settings)
+    if hires and (hires.prompt or hires.negative):
+        drawn, without = second_words(
+            hires.prompt, hires.negative, library.vocabulary, spoken, models=library.models, seed=seed, count=count
+        )
+        hires = hires.model_copy(update={"prompt": drawn, "negative": without})
+    request = GenerationRequest.model_validate(
         {
             "mode": mode,
             "prompt": prompt,
@@ -113,16 +130,17 @@ def checked(fields: Mapping[str, Any], library: Library, settings: Settings) -> 
             "inpaint": _inpaint(mode, value.get("inpaint"), grown, start, library.inputs),
             "outpaint": grown,
             "control": pictures.control(value.get("control", ()), library.models, model, library.inputs),
-            "hires": _hires(mode, value.get("hires"), (width, height), model, library.models, settings),
+            "hires": hires,
             "upscale": upscale,
             "refiner": pictures.refiner(value.get("refiner"), library.models, model),
             "grid": pictures.grid(value.get("grid")) if mode == "grid" else None,
-            "film": (film := _film(value.get("film", ()))),
+            "film": (film := _film(value.get("film", ()), count)),
             "maps": _maps(value.get("maps", False), film, count, model),
             "bucket": _bucket(value.get("bucket"), cfg),
             "client_extras": _extras(value.get("client_extras", {})),
         }
     )
+    return request if not paints or model.family in BATCHED else _alone(request, model)
 
 
 def _fits_mode(mode: str, given: Mapping[str, Any], model: ModelInfo) -> None:
@@ -131,23 +149,63 @@ def _fits_mode(mode: str, given: Mapping[str, Any], model: ModelInfo) -> None:
     if model.family in BATCHED:
         return
     if mode in _PICTURE_MODES and mode != "upscale":
-        detail = f'"{model.title}" ({model.family}) runs by its own pipeline, which makes pictures from words only.'
-        raise InvalidParameter("mode", detail, "Choose an SD 1.x, SD 2.x or SDXL model.")
+        _shares_forwards(model, "mode")
     for name in ("control", "hires", "refiner", "inpaint"):
         if given.get(name):
-            detail = f'"{model.title}" ({model.family}) runs by its own pipeline, which has no {name}.'
-            raise InvalidParameter(name, detail, "Choose an SD 1.x, SD 2.x or SDXL model.")
+            raise _has_no(model, name)
+
+
+def _shares_forwards(model: ModelInfo, field: str) -> None:
+    if model.family not in BATCHED:
+        detail = f'"{model.title}" ({model.family}) runs by its own pipeline, which makes pictures from words only.'
+        raise InvalidParameter(field, detail, "Choose an SD 1.x, SD 2.x or SDXL model.")
+
+
+def _has_no(model: ModelInfo, name: str) -> InvalidParameter:
+    detail = f'"{model.title}" ({model.family}) runs by its own pipeline, which has no {name}.'
+    return InvalidParameter(name, detail, "Choose an SD 1.x, SD 2.x or SDXL model.")
+
+
+def _alone(request: GenerationRequest, model: ModelInfo) -> GenerationRequest:
+    """The request as a model's own pipeline will carry it out. Raises InvalidParameter for what it cannot do.
+
+    Habits of the other families that mean nothing here (clip skip, emphasis) are left out, so that no record claims
+    them.
+    """
+    if any(each.loras for each in request.words):
+        raise _has_no(model, "loras")
+    plain = {name: GenerationRequest.model_fields[name].default for name in (*_ALONE_LACKS, *_ALONE_IGNORES)}
+    for name in _ALONE_LACKS:
+        if getattr(request, name) != plain[name]:
+            raise _has_no(model, name)
+    return request.model_copy(update=plain)
 
 
 def _size(
-    start: Input | None, grown: Outpaint | None, model: ModelInfo, settings: Settings, scale: float
+    start: Input | None,
+    grown: Outpaint | None,
+    model: ModelInfo,
+    settings: Settings,
+    scale: float,
+    given: Mapping[str, Any],
 ) -> dict[str, int]:
-    """The size when none is asked for: the model's own, or that of the picture to start from, `scale` times."""
+    """The size when none is asked for: the model's own, or that of the picture to start from, `scale` times.
+
+    A picture larger than what may be painted keeps its proportions; a scale that leads beyond that is refused.
+    """
     if start is None:
         return {"width": model.native_size, "height": model.native_size}
-    width, height = round(start.width * scale), round(start.height * scale)
+    width, height = start.width * scale, start.height * scale
     if grown:
         width, height = width + grown.left + grown.right, height + grown.up + grown.down
+        if width * height > settings.upload_limit_mpx * 1_000_000:
+            detail = f"The canvas would grow to {width:g} x {height:g} pixels."
+            raise InvalidParameter("outpaint", detail, "Let it grow less, or start from a smaller picture.")
+    shrink = min(1.0, settings.max_side_px / max(width, height))
+    if shrink < 1 and scale > 1 and not ("width" in given and "height" in given):
+        detail = f"{scale:g} times larger the picture would have {width:.0f} x {height:.0f} pixels."
+        raise InvalidParameter("upscale.scale", detail, f"At most {settings.max_side_px} on a side are made.")
+    width, height = width * shrink, height * shrink
     return {
         "width": pictures.multiple(width, model.factor, settings),
         "height": pictures.multiple(height, model.factor, settings),
@@ -158,10 +216,18 @@ def _inpaint(mode: str, value: Any, grown: Outpaint | None, start: Input | None,
     return pictures.inpaint(value, grown, start, inputs) if mode == "inpaint" and start else None
 
 
-def _hires(mode: str, value: Any, size: tuple[int, int], model: ModelInfo, models: Models, settings: Settings) -> Any:
+def _hires(
+    mode: str,
+    value: Any,
+    size: tuple[int, int],
+    first: tuple[str, str],
+    model: ModelInfo,
+    models: Models,
+    settings: Settings,
+) -> Hires | None:
     if value is not None and mode != "txt2img":
         raise InvalidParameter("hires", "Hires fix belongs to txt2img.", "Use upscale for pictures that exist.")
-    return pictures.hires(value, size, model, models, settings)
+    return pictures.hires(value, size, first, model, models, settings)
 
 
 def _side(field: str, value: Any, model: ModelInfo, factor: int, settings: Settings) -> int:
@@ -222,12 +288,17 @@ def _vae(value: Any, models: Models, model: ModelInfo) -> str:
 def _names(field: str, value: Any) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise InvalidParameter(field, f"{field} must be a list of names.")
-    return tuple(value)
+    if len(value) > _MOST_STYLES:
+        raise InvalidParameter(field, f"{len(value)} {field} are too many; {_MOST_STYLES} are the most.")
+    return tuple(text(field, item, 200) for item in value)
 
 
-def _film(value: Any) -> tuple[int, ...]:
+def _film(value: Any, count: int) -> tuple[int, ...]:
     if not isinstance(value, list | tuple) or len(value) > 64:
         raise InvalidParameter("film", "film must be a list of at most 64 step numbers.")
+    if len(value) * count > _MOST_FRAMES:
+        detail = f"{count} films of {len(value)} frames are too much to keep; {_MOST_FRAMES} frames are the most."
+        raise InvalidParameter("film", detail, "Ask for fewer frames or fewer pictures.")
     return tuple(sorted({whole("film", step, 1, 1000) for step in value}))
 
 
@@ -257,7 +328,14 @@ def _bucket(value: Any, cfg: float) -> Bucket | None:
 def _extras(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise InvalidParameter("client_extras", "client_extras must be an object.")
-    return dict(value)
+    try:
+        encoded = json.dumps(dict(value), allow_nan=False, ensure_ascii=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidParameter("client_extras", "client_extras holds a value that cannot be stored.") from error
+    if b"\\u0000" in encoded or len(encoded) > _MOST_EXTRAS:
+        detail = f"client_extras holds a NUL character or more than {_MOST_EXTRAS >> 10} KiB."
+        raise InvalidParameter("client_extras", detail)
+    return dict(json.loads(encoded))
 
 
 def seed_of(request: GenerationRequest, index: int) -> int:

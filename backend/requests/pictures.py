@@ -105,7 +105,8 @@ def _second_sampler(asked: Hires, first: tuple[str, str]) -> tuple[str, str]:
 def hires(
     value: Any, size: tuple[int, int], first: tuple[str, str], model: ModelInfo, models: Models, settings: Settings
 ) -> Hires | None:
-    """`scale` may stand instead of width and height, `first` are sampler and schedule of the first pass. None if off."""
+    """None if it is off. `scale` may stand instead of width and height; `first` are the first pass's sampler and
+    schedule."""
     if value is None:
         return None
     given = dict(value) if isinstance(value, Mapping) else value

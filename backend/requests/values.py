@@ -13,7 +13,7 @@ from backend.types import Shape
 
 S = TypeVar("S", bound=Shape)
 _HUGE = 2**63
-MOST_TEXT = 4000
+MOST_TEXT = 20_000
 """Characters of any text inside a part."""
 MOST_ITEMS = 400
 """Values in any list inside a part."""

@@ -86,9 +86,9 @@ def _use(network: networks.Network, models: Models, model: ModelInfo) -> LoraUse
     return _checked(use, models, model)
 
 
-def few_parts(field: str, text: str) -> None:
+def few_parts(field: str, plain: str) -> None:
     """Raises InvalidParameter for more parts joined by AND than a batch has rows for."""
-    parts = composition.parts(text)
+    parts = composition.parts(plain)
     if len(parts) > MAX_PARTS:
         raise InvalidParameter(field, f"{len(parts)} parts are joined by AND; {MAX_PARTS} are the most.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 import urllib.request
 from typing import Any
 
@@ -25,17 +26,27 @@ def _open(watch: Watch, prompt: str = "a red apple", steps: str = "4") -> Page:
     return page
 
 
-def _finished(page: Page) -> None:
-    page.wait_for_selector("body.job-running", timeout=60_000)
-    page.wait_for_selector("body:not(.job-running)", timeout=120_000)
+def _newest(studio: Studio) -> str:
+    found = studio.get("/records?limit=1")["records"]
+    return str(found[0]["id"]) if found else ""
+
+
+def _finished(page: Page, studio: Studio, before: str) -> Any:
+    """The passport of the picture that came after `before`, once it is on the canvas."""
+    deadline = time.monotonic() + 120
+    while (ident := _newest(studio)) == before:
+        assert time.monotonic() < deadline, page.inner_text("#signet-problem") + page.inner_text("#progress-line")
+        page.wait_for_timeout(50)
+    until(page, f"document.body.dataset.shown === '{ident}'")
+    page.wait_for_selector("body:not(.job-running)")
     page.wait_for_selector("#signet-canvas .passport")
+    return studio.get(f"/records/{ident}")["passport"]
 
 
 def _made(page: Page, studio: Studio) -> Any:
-    """Generate, and the newest record."""
+    before = _newest(studio)
     page.click("#generate")
-    _finished(page)
-    return studio.get("/records?limit=1")["records"][0]["passport"]
+    return _finished(page, studio, before)
 
 
 def _send(page: Page, target: str) -> None:
@@ -202,17 +213,18 @@ def test_a_picture_is_made_and_sent_on_by_keyboard_alone(watch: Watch, studio: S
     page = watch.open()
     page.focus("#f-prompt textarea")
     page.keyboard.type("a red apple")
+    before = _newest(studio)
     page.keyboard.press("Control+Enter")
-    _finished(page)
+    _finished(page, studio, before)
     page.focus("#signet-canvas .send-more")
     page.keyboard.press("Enter")
     page.wait_for_selector("[role=menuitem]:focus")
     page.keyboard.press("Enter")
     until(page, "/px/.test(document.querySelector('#signet-img2img .well-words')?.textContent)")
     page.focus("#f-prompt textarea")
+    before = _newest(studio)
     page.keyboard.press("Control+Enter")
-    _finished(page)
-    assert studio.get("/records?limit=1")["records"][0]["passport"]["request"]["mode"] == "img2img"
+    assert _finished(page, studio, before)["request"]["mode"] == "img2img"
 
 
 def test_generating_again_interrupts_what_runs(watch: Watch, studio: Studio) -> None:

@@ -93,26 +93,35 @@ def test_the_models_tab_shows_what_is_in_memory_and_chooses_a_model(watch: Watch
     watch.clean()
 
 
-def test_a_small_training_shows_its_loss_and_a_sample_picture(watch: Watch, studio: Studio, tmp_path: Path) -> None:
+def _bring(page: Page, folder: Path) -> None:
+    """Two small pictures with captions."""
     files = []
     for number, name in enumerate(("a red square", "a blue square")):
         pixels = np.full((128, 128, 3), 250, np.uint8)
         pixels[30:90, 30:90] = ((200, 20, 20), (20, 20, 200))[number]
-        files += [tmp_path / f"{number}.png", tmp_path / f"{number}.txt"]
+        files += [folder / f"{number}.png", folder / f"{number}.txt"]
         files[-2].write_bytes(images.encode_png(pixels))
         files[-1].write_text(name)
-    page = watch.open()
     tab(page, "LoRA")
     page.locator(".training-panel summary").first.click()
     page.set_input_files("#training-files", files)
     until(page, "document.querySelectorAll('.training-pictures li').length === 2", timeout=30_000)
+    until(page, "document.querySelector('[data-field=resolution] input').value === '128'")
+
+
+def _fill(page: Page, **values: str) -> None:
+    for name, value in values.items():
+        page.fill(f".training-form [data-field={name}] input", value)
+
+
+def test_a_small_training_shows_its_loss_and_a_sample_picture(watch: Watch, studio: Studio, tmp_path: Path) -> None:
+    page = watch.open()
+    _bring(page, tmp_path)
     assert sorted(box.input_value() for box in page.locator(".training-pictures textarea").all()) == [
         "a blue square",
         "a red square",
     ]
-    until(page, "document.querySelector('[data-field=resolution] input').value === '128'")
-    for name, value in {"name": "squares", "steps": "6", "sample_every": "3", "sample_prompt": "a square"}.items():
-        page.fill(f".training-form [data-field={name}] input", value)
+    _fill(page, name="squares", steps="6", sample_every="3", sample_prompt="a square")
     page.click("#training-start")
     course = page.locator(".course")
     course.wait_for(timeout=30_000)
@@ -130,4 +139,34 @@ def test_a_small_training_shows_its_loss_and_a_sample_picture(watch: Watch, stud
     course.get_by_role("button", name="Use it in the prompt").click()
     until(page, "document.body.dataset.tab === 'txt2img'")
     assert "<lora:squares:1>" in page.input_value(PROMPT)
+    watch.clean()
+
+
+def test_a_training_that_is_stopped_goes_on_on_a_narrow_page_too(watch: Watch, studio: Studio, tmp_path: Path) -> None:
+    watch.page.set_viewport_size({"width": 390, "height": 800})
+    page = watch.open()
+    _bring(page, tmp_path)
+    _fill(page, name="../squares", steps="400", sample_every="0")
+    page.click("#training-start")
+    page.wait_for_selector("#training-problem .problem")
+    assert page.locator(".field-wrong[data-field=name]").count() == 1, "the field at fault is marked"
+    _fill(page, name="long")
+    page.click("#training-start")
+    course = page.locator(".course", has=page.locator("h3", has_text="long"))
+    until(page, "Number(document.querySelector('.course')?.dataset.points) > 2", timeout=120_000)
+    course.get_by_role("button", name="Stop").click()
+    on = course.get_by_role("button", name="Go on from step")
+    on.wait_for(timeout=60_000)
+    step = next(one["step"] for one in studio.get("/training") if one["name"] == "long")
+    assert 2 < step < 400
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out to the side"
+    _shot(page, "training-narrow")
+    on.click()
+    course.get_by_role("button", name="Stop").click()
+    on.wait_for(timeout=60_000)
+    assert next(one["step"] for one in studio.get("/training") if one["name"] == "long") >= step
+    course.get_by_role("button", name="Forget this training").click()
+    course.get_by_role("button", name="Forget its pictures").click()
+    course.wait_for(state="detached")
+    assert "long" not in [one["name"] for one in studio.get("/training")]
     watch.clean()

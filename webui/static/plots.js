@@ -6,6 +6,7 @@ import { group } from "./controls.js";
 import { button, debounce, el, plural, replace, say, stored, tame } from "./dom.js";
 import { formFields } from "./fields.js";
 import { problemBox } from "./passport.js";
+import { sheet as styleSheet } from "./sheets.js";
 
 const OFF = "Nothing";
 const kept = stored("plots", {});
@@ -42,7 +43,7 @@ function axisInput({ name, label, about }, axes, given = {}) {
   });
   show();
   const root = el("div", { class: "field plot-axis", role: "group", "aria-label": `${label}. ${about}`, title: about },
-    el("span", { class: "field-name" }, label), el("div", { class: "field-row" }, select, values, fill));
+    el("span", { class: "field-name" }, label), el("div", { class: "plot-line" }, select, values, fill));
   return { name, root, value: () => (chosen() ? { axis: select.value, values: values.value } : {}) };
 }
 
@@ -99,7 +100,7 @@ async function follow(place, ticket) {
   const line = el("span", { role: "status" });
   const sheets = el("div", { class: "plot-sheets" });
   const stop = button("Cancel the rest", () => call(`/plans/${ticket.id}`, { method: "DELETE" }).catch(() => null));
-  place.prepend(el("div", { class: "plot-run" }, el("div", { class: "field-row" }, line, stop), sheets));
+  place.prepend(el("div", { class: "plot-run" }, el("div", { class: "plot-line" }, line, stop), sheets));
   const show = ({ states, jobs, grids }) => {
     const all = jobs.length + grids.length;
     const rest = Object.entries(states).filter(([state]) => !["done", "queued", "running", "sealing"].includes(state));
@@ -128,13 +129,14 @@ export async function mount(root, { collect = formFields } = {}) {
   const problem = el("div", {});
   const runs = el("div", {});
   const which = el("select", { "aria-label": "Kind of plot" });
-  const about = el("p", { class: "about" });
-  const go = button("Make the plot", make, { class: "secondary", disabled: true });
+  const about = el("p", { class: "plot-about" });
+  const go = button("Make the plot", make, { disabled: true });
   const box = group("plots", "Plots: X/Y/Z, prompt matrix, batch",
     [field("Kind", "", which), about, form, el("div", { class: "field-row" }, go, outcome), problem, runs], () => 0);
   let inputs = [];
   let described = { plans: [], axes: [] };
   let asked = 0;
+  styleSheet("plots");
   replace(root, box);
 
   const args = () => Object.fromEntries(inputs.map((one) => [one.name, one.value()]));

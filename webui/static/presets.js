@@ -6,6 +6,7 @@ import { button, el, replace, say, tame } from "./dom.js";
 import { formFields } from "./fields.js";
 import { problemBox } from "./passport.js";
 import { sendToForm } from "./send.js";
+import { sheet } from "./sheets.js";
 
 const PICTURES = ["init_image", "inpaint", "outpaint", "control"];
 const WORDS = ["prompt", "negative"];
@@ -24,10 +25,12 @@ export async function mount(root, { collect = formFields, fill = (fields) => sen
   let presets = [];
 
   const panel = group("presets", "Presets", [
-    el("div", { class: "field-row" }, list, button("Use", use), button("Delete", remove)),
-    el("div", { class: "field-row" }, name, button("Save", save), words.root, seed.root),
+    el("div", { class: "plot-line two" }, list, button("Use", use), button("Delete", remove)),
+    el("div", { class: "plot-line two" }, name, button("Save", save)),
+    el("div", { class: "field-row" }, words.root, seed.root),
     problem,
   ], () => 0);
+  sheet("plots");
   replace(root, panel);
 
   const chosen = () => presets.find((one) => one.name === list.value);

@@ -29,7 +29,8 @@ class Pictures {
     this.table = el("ul", { class: "training-pictures" });
     this.add = button("Add the trigger to every caption", () => this.addTrigger(), { hidden: true });
     this.clear = button("Remove all", () => this.empty(), { hidden: true });
-    this.root = el("div", { class: "training-data", "data-field": "images" }, this.file, this.drop, this.problems, el("div", { class: "row-actions" }, this.told, this.add, this.clear), this.table);
+    this.bar = el("div", { class: "row-actions", hidden: true }, this.told, this.add, this.clear);
+    this.root = el("div", { class: "training-data", "data-field": "images" }, this.file, this.drop, this.problems, this.bar, this.table);
     this.file.addEventListener("change", () => {
       this.take([...this.file.files]);
       this.file.value = "";
@@ -58,6 +59,7 @@ class Pictures {
           this.problems.append(problemBox({ ...error.problem, title: `${tame(file.name)}: ${error.problem?.title ?? "not taken"}` }));
         }
         through += 1;
+        this.bar.hidden = false;
         this.told.textContent = `Taking ${through} of ${total} …`;
       }
     };
@@ -96,7 +98,7 @@ class Pictures {
 
   draw() {
     this.told.textContent = this.rows.length ? plural(this.rows.length, "picture") : "";
-    this.add.hidden = this.clear.hidden = !this.rows.length;
+    this.bar.hidden = this.add.hidden = this.clear.hidden = !this.rows.length;
   }
 
   get value() {

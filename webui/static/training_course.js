@@ -3,6 +3,7 @@
 import { putLora } from "./additions.js";
 import { call, record } from "./api.js";
 import { button, el, replace, say, tame } from "./dom.js";
+import { openAddition } from "./lora_details.js";
 import { flagged, problemBox } from "./passport.js";
 import { openPicture } from "./picture.js";
 import { Plot } from "./plot.js";
@@ -71,6 +72,7 @@ export class Course {
       this.live && button("Stop", () => this.send("stop"), { title: "What was learned is kept; it can go on later" }),
       resume && button(now.step ? `Go on from step ${now.step}` : "Start again", () => this.send("resume"), { class: "accent" }),
       now.lora && button("Use it in the prompt", () => this.use(now), { class: this.live || resume ? "quiet" : "accent" }),
+      now.lora && button("Show its card", () => this.card(now)),
       now.state !== "running" && this.deletion(),
     ].filter(Boolean);
   }
@@ -88,6 +90,10 @@ export class Course {
   use(now) {
     putLora(now.lora, 1, 1, now.settings.trigger ? [now.settings.trigger] : []);
     showTab(mode());
+  }
+
+  card(now) {
+    openAddition({ kind: "lora", id: now.lora, title: now.lora }, { update: () => {}, saved: () => this.finished() });
   }
 
   deletion() {
