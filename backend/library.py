@@ -57,6 +57,7 @@ class LibraryDesk:
         self.presets = PresetStore(settings.data / "presets.json")
         self._inputs = inputs
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._counters: dict[str, Counter] = {}
         self._styles: tuple[int, Mapping[str, Style]] = (-1, {})
 
@@ -164,16 +165,18 @@ class LibraryDesk:
         """Add a style, or change the one of that name. Raises InvalidParameter for a name that is none."""
         if not style.name.strip() or len(style.name) > 200:
             raise InvalidParameter("name", "A style needs a name of at most 200 characters.")
-        kept = {**self.styles(), style.name: style}
-        style_files.write(self._settings.styles_file, tuple(kept.values()))
+        with self._writing:  # two who save at once must not lose each other's
+            kept = {**self.styles(), style.name: style}
+            style_files.write(self._settings.styles_file, tuple(kept.values()))
 
     def delete_style(self, name: str) -> None:
         """The file before stays beside it as .bak. Raises NotFound."""
-        kept = dict(self.styles())
-        if name not in kept:
-            raise NotFound("style", name)
-        del kept[name]
-        style_files.write(self._settings.styles_file, tuple(kept.values()))
+        with self._writing:
+            kept = dict(self.styles())
+            if name not in kept:
+                raise NotFound("style", name)
+            del kept[name]
+            style_files.write(self._settings.styles_file, tuple(kept.values()))
 
     def wildcards(self) -> tuple[str, ...]:
         """Names that `__name__` may use."""

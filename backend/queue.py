@@ -45,12 +45,12 @@ def next_jobs(
 ) -> tuple[Job, ...]:
     """The jobs to start now: at most `room` of `waiting`, in order.
 
-    Round robin over principals, oldest job first within one, unless `order` gives a job another time than its own (a
-    POSIX time by job id): people may reorder their own work, and nobody else's. The next turn goes to the principal with the fewest jobs
-    under way; among equals to the one served longest ago (`served` names principals in the order of their last turns,
-    oldest turn first; who is not in it comes first), then to the one whose job has waited longest. The caller who
-    starts one job at a time keeps `served` up to date with `turns`, otherwise a long queue of one principal is
-    emptied before the others get a turn.
+    Round robin over principals, oldest job first within one, unless `order` gives a job another place than its time (a
+    number by job id that stands for a POSIX time): people may reorder their own work, and nobody else's. The next turn
+    goes to the principal with the fewest jobs under way; among equals to the one served longest ago (`served` names
+    principals in the order of their last turns, oldest turn first; who is not in it comes first), then to the one whose
+    job has waited longest. The caller who starts one job at a time keeps `served` up to date with `turns`, otherwise a
+    long queue of one principal is emptied before the others get a turn.
     """
     line: dict[str, deque[Job]] = defaultdict(deque)
     for job in sorted(waiting, key=lambda job: (order.get(job.id, job.created.timestamp()), job.id)):

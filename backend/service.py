@@ -364,6 +364,11 @@ class Service:
         except SignetError as error:
             self._fail(job.id, error.problem)
             return
+        except Exception:  # noqa: BLE001 - one job that cannot be handed over must not hold up all others
+            trace = new_id()[-8:]
+            _LOG.exception("trace %s", trace)
+            self._fail(job.id, Broken(trace).problem)
+            return
         self._line.drop(job.id)
         self._line.running[job.id] = running
         self._link.submit(work)

@@ -7,11 +7,12 @@ are stored and served. This module alone makes a SealedImage.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from backend.types import CheckedImage, CredentialFacts, Pixels, SealedImage, WatermarkFacts
+from backend import images
+from backend.types import CheckedImage, CredentialFacts, Pixels, RawImage, SealedImage, WatermarkFacts
 from safety.errors import Unsealable
 from safety.ingredients import ingredients
 from safety.manifest import Statement
@@ -19,7 +20,6 @@ from safety.passport import issue, psnr_db
 from safety.provenance import Credentials
 from safety.watermark import Watermark, mark_id_of
 
-MEDIA_TYPE = "image/png"
 SURE = 1e-6
 """The largest p-value at which our own mark counts as readable."""
 _PASSED = ("clean", "flagged")
@@ -65,20 +65,21 @@ def seal(
         networks=raw.networks,
         ingredients=ingredients(raw.request, raw.sources, credentials),
     )
-    unsigned = encoders.png(marked, raw.infotext if infotext else None)
+    media_type = MEDIA_TYPES[raw.request.format]
+    unsigned, mark = _encoded(marked, mark, raw, watermark, encoders, raw.infotext if infotext else None)
     thumbnail = _credential_thumbnail(marked, checked, encoders)
-    data, manifest_id = credentials.sign(unsigned, MEDIA_TYPE, statement, thumbnail)
+    data, manifest_id = credentials.sign(unsigned, media_type, statement, thumbnail)
     passport = issue(
         checked,
         record_id=record_id,
         data=data,
-        media_type=MEDIA_TYPE,
+        media_type=media_type,
         created=created,
         watermark=mark,
-        credential=_proven(data, manifest_id, credentials),
+        credential=_proven(data, media_type, manifest_id, credentials),
         sources=tuple(each.facts for each in statement.ingredients),
     )
-    return SealedImage(data, MEDIA_TYPE, passport, raw.infotext, raw.index, encoders.thumbnail(marked))
+    return SealedImage(data, media_type, passport, raw.infotext, raw.index, encoders.thumbnail(marked))
 
 
 def _marked(pixels: Pixels, record_id: str, watermark: Watermark) -> tuple[Pixels, WatermarkFacts]:
@@ -95,6 +96,37 @@ def _marked(pixels: Pixels, record_id: str, watermark: Watermark) -> tuple[Pixel
     )
 
 
+def _encoded(
+    marked: Pixels,
+    mark: WatermarkFacts,
+    raw: RawImage,
+    watermark: Watermark,
+    encoders: Encoders,
+    text: str | None,
+) -> tuple[bytes, WatermarkFacts]:
+    """The file before it is signed. A format that loses detail has to show that the mark is still there."""
+    kind, quality = raw.request.format, raw.request.quality
+    if kind == "png":
+        return encoders.png(marked, text), mark
+    data = _LOSSY[kind](marked, text, quality)
+    pixels = images.decode(data, max_pixels=marked.shape[0] * marked.shape[1]).pixels
+    record_id = f"{raw.job_id}-{raw.index}"
+    seen = watermark.detect(pixels, [(record_id, mark_id_of(record_id))])
+    if not (seen.found and seen.p_value <= SURE and seen.record_id == record_id):
+        detail = (
+            f"As {kind.upper()} of quality {quality} this picture loses its invisible mark (p = {seen.p_value:.1g})."
+        )
+        raise Unsealable(detail, "Choose PNG, or a higher quality.")
+    return data, mark.model_copy(update={"p_value": seen.p_value, "psnr_db": psnr_db(raw.pixels, pixels)})
+
+
+_LOSSY: Mapping[str, Callable[[Pixels, str | None, int], bytes]] = {
+    "jpeg": images.encode_jpeg_file,
+    "webp": images.encode_webp_file,
+}
+MEDIA_TYPES: Mapping[str, str] = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+
+
 def _credential_thumbnail(marked: Pixels, checked: CheckedImage, encoders: Encoders) -> bytes | None:
     """What validators may show. Not for flagged pictures: a viewer that hides the picture would still show this."""
     if checked.inspection.state != "clean" or max(marked.shape[:2]) <= _THUMBNAIL_FROM:
@@ -102,8 +134,8 @@ def _credential_thumbnail(marked: Pixels, checked: CheckedImage, encoders: Encod
     return encoders.jpeg(marked, _CREDENTIAL_THUMBNAIL)
 
 
-def _proven(data: bytes, manifest_id: str, credentials: Credentials) -> CredentialFacts:
-    report = credentials.read(data, MEDIA_TYPE)
+def _proven(data: bytes, media_type: str, manifest_id: str, credentials: Credentials) -> CredentialFacts:
+    report = credentials.read(data, media_type)
     if report.state != "valid" or not report.ours:
         codes = ", ".join(report.failures) or report.state
         detail = f"The signature of this picture does not hold ({codes}); it is withheld."

@@ -12,7 +12,7 @@ from backend.errors import InvalidParameter
 
 _PLAIN = (
     "prompt", "negative", "width", "height", "steps", "cfg", "sampler", "schedule", "seed", "count", "model", "vae",
-    "clip_skip", "denoise", "resize", "styles", "tiling",
+    "clip_skip", "denoise", "resize", "styles", "tiling", "format",
 )  # fmt: skip
 _SIDES = ("left", "right", "up", "down")
 _PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
@@ -76,6 +76,8 @@ def _picture(asked: argparse.Namespace) -> dict[str, Any]:
         if asked.mask or asked.outpaint or asked.upscale:
             raise InvalidParameter("init", "There is no picture to start from.", "Name one with --init.")
         return {}
+    if asked.upscale and (asked.mask or asked.outpaint):
+        raise InvalidParameter("upscale", "To upscale and to repaint are two things.", "Do one after the other.")
     fields: dict[str, Any] = {"mode": "img2img", **({"init_image": asked.init} if asked.init else {})}
     if asked.mask or asked.outpaint:
         fields |= {"mode": "inpaint", "inpaint": {"mask": asked.mask} if asked.mask else {}}

@@ -78,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
         ("clip-skip", int, "1 is the text encoder's last layer"),
         ("denoise", float, "how much of the picture to start from is made anew, 0 to 1"),
         ("resize", str, "stretch, crop, fill or latent"),
+        ("format", str, "of the sealed file: png, jpeg or webp"),
     ):
         generate.add_argument(f"--{name}", type=kind, metavar="N" if kind is not str else "NAME", help=about)
     generate.add_argument("--style", action="append", dest="styles", metavar="NAME", help="a saved style; may repeat")

@@ -6,11 +6,10 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-
-from pathlib import Path
 
 from backend.errors import BadRequest, Problem, Unavailable
 from backend.inputs import InputStore

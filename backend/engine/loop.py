@@ -285,7 +285,7 @@ class Engine:
                     self._report(one, estimate, step + 1)
 
     def _predict(self, batch: Sequence[Picture]) -> Sequence[torch.Tensor] | None:
-        """None if one of several pictures cannot be painted: alone in its batch each will show whether it is the one."""
+        """None if one of several pictures cannot be painted: which, they will show alone in their batches."""
         try:
             heats = [film.watch(one.stage) if (film := self._films.get(one.id)) else None for one in batch]
             return self._forward([one.stage for one in batch], batch[0].bucket, heats)

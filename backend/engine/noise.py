@@ -1,4 +1,4 @@
-"""All randomness of one picture, from its seeds alone and always from the CPU, so that no device changes the picture."""
+"""All randomness of one picture: from its seeds alone and always from the CPU, so that no device changes it."""
 
 from __future__ import annotations
 

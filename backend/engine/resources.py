@@ -1,4 +1,4 @@
-"""Everything a request names beside its model, loaded once and kept: VAEs, LoRAs, ControlNets, embeddings, upscalers."""
+"""What a request names beside its model, loaded once and kept: VAEs, LoRAs, ControlNets, embeddings, upscalers."""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ _BUCKETS: tuple[Bucket, ...] = (1, 2, 4, 8)
 _MODES = ("txt2img", "img2img", "inpaint", "upscale", "grid")
 _RESIZES = ("stretch", "crop", "fill", "latent")
 _EMPHASES = ("original", "no norm", "ignore", "none")
+_FORMATS = ("png", "jpeg", "webp")
 _PICTURE_MODES = ("img2img", "inpaint", "upscale")
 _ALONE_LACKS = ("vae", "variation", "resize_from", "tiling", "film")
 _ALONE_IGNORES = ("clip_skip", "emphasis", "cfg_rescale", "cfg_interval", "eta", "churn", "noise_multiplier")
@@ -136,6 +137,8 @@ def checked(fields: Mapping[str, Any], library: Library, settings: Settings) -> 
             "grid": pictures.grid(value.get("grid")) if mode == "grid" else None,
             "film": (film := _film(value.get("film", ()), count)),
             "maps": _maps(value.get("maps", False), film, count, model),
+            "format": one_of("format", value.get("format", "png"), _FORMATS),
+            "quality": whole("quality", value.get("quality", 92), 50, 100),
             "bucket": _bucket(value.get("bucket"), cfg),
             "client_extras": _extras(value.get("client_extras", {})),
         }

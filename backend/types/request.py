@@ -11,6 +11,7 @@ Bucket = Literal[1, 2, 4, 8]
 Mode = Literal["txt2img", "img2img", "inpaint", "upscale", "grid"]
 Resize = Literal["stretch", "crop", "fill", "latent"]
 Emphasis = Literal["original", "no norm", "ignore", "none"]
+FileFormat = Literal["png", "jpeg", "webp"]
 
 
 class Shape(BaseModel):
@@ -147,7 +148,7 @@ class GenerationRequest(Shape):
     `width` and `height` are pixels, `cfg` is the classifier-free guidance scale (1 = off), used within `cfg_interval`
     (shares of the steps). Image number i of `count` uses `seed + i`. `denoise` is the strength of img2img, 0..1.
     `bucket` pins the number of rows in a denoiser batch, to repeat an old picture bit by bit; None lets the engine
-    choose. `resize_from` (width, height) draws the noise for another size (A1111's seed resize). `film` are the steps
+    choose. `format` is that of the sealed file, `quality` counts for JPEG and WebP. `resize_from` (width, height) draws the noise for another size (A1111's seed resize). `film` are the steps
     to keep small frames of, with `maps` also of where each word of the prompt looked; neither changes the picture.
     """
 
@@ -188,6 +189,8 @@ class GenerationRequest(Shape):
     grid: Grid | None = None
     film: tuple[int, ...] = ()
     maps: bool = False
+    format: FileFormat = "png"
+    quality: int = Field(default=92, ge=50, le=100)
     bucket: Bucket | None = None
     client_extras: Mapping[str, Any] = {}
 

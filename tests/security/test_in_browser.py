@@ -71,7 +71,7 @@ def test_text_of_strangers_stays_text_on_every_page(browser: Browser, studio: tu
     address, desk = studio
     for number, payload in enumerate(PAYLOADS):
         desk.keep(desk.request(payload, negative=payload, seed=number), state="flagged" if number % 7 == 3 else "clean")
-    desk.refused = {payload: UnreadableModel(payload, payload, payload) for payload in PAYLOADS[:3]}
+    desk.refused.update({payload: UnreadableModel(payload, payload, payload) for payload in PAYLOADS[:3]})
     watch = Watch(browser.new_context(), address)
     page = watch.open()
     for payload in (PAYLOADS[0], "![x](http://evil.example/x.png)"):

@@ -66,6 +66,8 @@ class JobIn(BaseModel):
     grid: dict[str, Any] | None = Field(None, description='A sheet: {"cells": job ids, "columns", labels}.')
     film: list[int] | None = Field(None, description="Steps to keep a small frame of, for /jobs/{id}/frames.")
     maps: bool | None = Field(None, description="With film: where each word looked, for /jobs/{id}/maps.")
+    format: str | None = Field(None, description="Of the sealed file: png (default), jpeg or webp.")
+    quality: int | None = Field(None, description="Of JPEG and WebP, 50 to 100.")
     bucket: int | None = Field(None, description="Rows in a denoiser batch (1, 2, 4, 8), to repeat a picture exactly.")
     client_extras: dict[str, Any] | None = None
 

@@ -1,6 +1,7 @@
 // Fills the places that the page leaves empty, and ties the form to the canvas.
 
 import { Canvas } from "./canvas.js";
+import { prepare as prepareControl } from "./control.js";
 import { el, replace } from "./dom.js";
 import { generateInstead, hangMenu, skip, watchGenerate } from "./generate.js";
 import { mount as mountHires } from "./hires.js";
@@ -155,5 +156,6 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", applyTheme
 applyTheme();
 watchGenerate();
 watchPrompts();
+prepareControl();
 document.body.append(el("noscript", {}, "Signet's page needs JavaScript."));
 fill();

@@ -118,3 +118,29 @@ def test_psnr_is_finite_for_equal_pictures_and_right_for_others() -> None:
     flat = np.full((8, 8, 3), 100, np.uint8)
     assert psnr_db(flat, flat) == 99.0
     assert psnr_db(flat, flat + 1) == pytest.approx(48.13, abs=0.01)
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [("jpeg", "image/jpeg"), ("webp", "image/webp")])
+def test_other_formats_are_marked_and_signed_alike(
+    raw: Make, credentials: Credentials, encoders: Encoders, kind: str, suffix: str
+) -> None:
+    watermark = open_watermark("signet-dct", b"k" * 32)
+    full = raw(picture(256))
+    asked = replace(full, request=full.request.model_copy(update={"format": kind, "quality": 95}))
+    sealed = seal(checked(asked), watermark=watermark, credentials=credentials, encoders=encoders)
+    opened = decode(sealed.data, max_pixels=10**6)
+    assert (sealed.media_type, sealed.passport.media_type, opened.media_type) == (suffix,) * 3
+    assert opened.text == sealed.infotext
+    assert credentials.read(sealed.data, suffix).ours
+    record_id = sealed.passport.record_id
+    assert watermark.detect(opened.pixels, [(record_id, mark_id_of(record_id))]).found
+    assert sealed.passport.watermark.psnr_db == psnr_db(asked.pixels, opened.pixels)
+
+
+def test_a_file_in_which_the_mark_would_be_lost_is_not_made(
+    raw: Make, mark: CornerMark, credentials: Credentials, encoders: Encoders
+) -> None:
+    full = raw()
+    asked = replace(full, request=full.request.model_copy(update={"format": "jpeg", "quality": 50}))
+    with pytest.raises(Unsealable, match="Choose PNG"):
+        seal(checked(asked), watermark=mark, credentials=credentials, encoders=encoders)
