@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp8", "nf4", "int8", "int8-torchao"] = Field(
         "auto", description="Number format of the weights; what is not auto may need a package or a GPU, see the docs."
     )
+    stream_layers: bool = Field(
+        False, description="Keep weights in main memory and fetch each layer as it runs: slow, for small GPUs."
+    )
     model_memory_mb: int = Field(8192, ge=64, description="Weights kept in memory before the oldest model is unloaded.")
 
     max_side_px: int = Field(2048, ge=64, description="Largest width or height of a picture.")

@@ -75,11 +75,8 @@ def verdicts(short: bool = False) -> list[Verdict]:
 def _family(family: str, layout: str) -> list[Verdict]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / (family if layout == "folder" else f"{family}.safetensors")
-        if layout == "folder":
-            write_folder(family, path)
-        else:
-            write_random(path, names_and_shapes(family))
-        found, ours, theirs = (_child(what, family, path) for what in ("pairs", "ours", "theirs"))
+        # Written by a child too: processes begin with the peak of the one that starts them.
+        _, found, ours, theirs = (_child(what, family, path) for what in ("write", "pairs", "ours", "theirs"))
     ours_peak, theirs_peak = (one["peak"] / found["weights"] for one in (ours, theirs))
     cold, switch = of_pairs(found["cold"][WARM_UP:]), of_pairs(found["switch"][WARM_UP:])
     title, size = f"{family} {layout}", f"{found['weights'] / 1e9:.1f} GB"
@@ -100,6 +97,14 @@ def _child(what: str, family: str, path: Path) -> dict[str, Any]:
         raise SystemExit(f"gate: {family}, {what}: the process ended with status {done.returncode}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
+
+
+def _write(family: str, path: Path) -> dict[str, Any]:
+    if path.suffix:
+        write_random(path, names_and_shapes(family))
+    else:
+        write_folder(family, path)
+    return {}
 
 
 def _pairs(family: str, path: Path) -> dict[str, Any]:
@@ -162,6 +167,7 @@ def _peak() -> int:
 
 
 _CHILDREN: Mapping[str, Callable[[str, Path], dict[str, Any]]] = {
+    "write": _write,
     "pairs": _pairs,
     "ours": partial(_growth, lambda family, path: load(_info(family, path), CPU, DTYPE)),
     "theirs": partial(_growth, _stock),

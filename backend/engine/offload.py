@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from diffusers.hooks import apply_group_offloading
 
-from backend.models.loader import LoadedModel
+from backend.errors import OutOfMemory
+from backend.models.loader import LoadedModel, load
+from backend.types import ModelInfo
 
 _MAIN_MEMORY = torch.device("cpu")
 
@@ -33,3 +36,22 @@ def stream_module(module: Any, device: torch.device) -> None:
         non_blocking=on_cuda,
         use_stream=on_cuda,
     )
+
+
+def load_within(
+    info: ModelInfo, device: torch.device, dtype: torch.dtype, precision: str = "auto", *, stream: bool = False
+) -> LoadedModel:
+    """`load`, and with `stream`, or where the whole model does not fit a GPU, with its layers fetched as they run.
+
+    Raises UnreadableModel, and OutOfMemory if even that is too much.
+    """
+    if not stream:
+        try:
+            return load(info, device, dtype, precision)
+        except OutOfMemory:
+            if device.type != "cuda":
+                raise
+        torch.cuda.empty_cache()
+    model = replace(load(info, _MAIN_MEMORY, dtype, precision), device=device)
+    stream_layers(model)
+    return model

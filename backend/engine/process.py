@@ -19,8 +19,8 @@ import transformers
 from backend import netguard
 from backend.engine.facts import describe
 from backend.engine.loop import Engine
+from backend.engine.offload import load_within
 from backend.errors import SignetError
-from backend.models.loader import load
 from backend.models.loader.precision import dtype_for
 from backend.models.memory import ModelMemory
 from backend.wire import Crashed, EngineConfig, FromEngine, Loaded, Ready, Stop
@@ -55,7 +55,10 @@ def _build(config: EngineConfig, send: Callable[[FromEngine], None]) -> Engine:
         torch.set_num_threads(config.threads)
     device = pick_device(config.device)
     dtype = dtype_for(device, config.precision)
-    memory = ModelMemory(partial(load, device=device, dtype=dtype, precision=config.precision), config.memory)
+    memory = ModelMemory(
+        partial(load_within, device=device, dtype=dtype, precision=config.precision, stream=config.stream),
+        config.memory,
+    )
     desk = config.open_desk()
     if config.warm:
         try:

@@ -60,11 +60,13 @@ def checked(fields: Mapping[str, Any], library: Library, settings: Settings) -> 
     start = pictures.found("init_image", given.get("init_image"), library.inputs) if mode in _PICTURE_MODES else None
     grown = pictures.outpaint(given.get("outpaint")) if mode == "inpaint" else None
     scale = pictures.scale_of(given)
-    value = {**_DEFAULTS, **_size(start, grown, model, settings, scale, given), **model.defaults, **given}
+    upscale = pictures.upscale(given.get("upscale"), library.models, model.factor) if mode == "upscale" else None
+    paints = mode != "grid" and not (upscale and not upscale.diffusion)
+    factor = model.factor if paints else 1
+    natural = _size(start, grown, model.native_size, factor, settings, scale, given)
+    value = {**_DEFAULTS, **natural, **model.defaults, **given}
     prompt = text("prompt", value.get("prompt", ""), settings.max_prompt_chars)
     negative = text("negative", value.get("negative", ""), settings.max_prompt_chars)
-    upscale = pictures.upscale(value.get("upscale"), library.models, model.factor) if mode == "upscale" else None
-    paints = mode != "grid" and not (upscale and not upscale.diffusion)
     if paints and mode != "txt2img":
         _shares_forwards(model, "mode")
     if paints and mode == "txt2img" and not prompt.strip():
@@ -73,7 +75,6 @@ def checked(fields: Mapping[str, Any], library: Library, settings: Settings) -> 
     most_steps = min(settings.max_steps, samplers.SAMPLERS[sampler].max_steps)
     count = whole("count", value.get("count", 1), 1, settings.max_count)
     cfg = real("cfg", value["cfg"], 1.0, 30.0)
-    factor = model.factor if paints else 1
     width, height = (_side(name, value[name], model, factor, settings) for name in ("width", "height"))
     seed = _seed(value.get("seed"), count)
     styles = _names("styles", value.get("styles", ()))
@@ -187,7 +188,8 @@ def _alone(request: GenerationRequest, model: ModelInfo) -> GenerationRequest:
 def _size(
     start: Input | None,
     grown: Outpaint | None,
-    model: ModelInfo,
+    native: int,
+    factor: int,
     settings: Settings,
     scale: float,
     given: Mapping[str, Any],
@@ -197,7 +199,7 @@ def _size(
     A picture larger than what may be painted keeps its proportions; a scale that leads beyond that is refused.
     """
     if start is None:
-        return {"width": model.native_size, "height": model.native_size}
+        return {"width": native, "height": native}
     width, height = start.width * scale, start.height * scale
     if grown:
         width, height = width + grown.left + grown.right, height + grown.up + grown.down
@@ -210,8 +212,8 @@ def _size(
         raise InvalidParameter("upscale.scale", detail, f"At most {settings.max_side_px} on a side are made.")
     width, height = width * shrink, height * shrink
     return {
-        "width": pictures.multiple(width, model.factor, settings),
-        "height": pictures.multiple(height, model.factor, settings),
+        "width": pictures.multiple(width, factor, settings),
+        "height": pictures.multiple(height, factor, settings),
     }
 
 

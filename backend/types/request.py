@@ -148,8 +148,9 @@ class GenerationRequest(Shape):
     `width` and `height` are pixels, `cfg` is the classifier-free guidance scale (1 = off), used within `cfg_interval`
     (shares of the steps). Image number i of `count` uses `seed + i`. `denoise` is the strength of img2img, 0..1.
     `bucket` pins the number of rows in a denoiser batch, to repeat an old picture bit by bit; None lets the engine
-    choose. `format` is that of the sealed file, `quality` counts for JPEG and WebP. `resize_from` (width, height) draws the noise for another size (A1111's seed resize). `film` are the steps
-    to keep small frames of, with `maps` also of where each word of the prompt looked; neither changes the picture.
+    choose. `format` is that of the sealed file, `quality` counts for JPEG and WebP. `resize_from` (width, height) draws
+    the noise for another size (A1111's seed resize). `film` are the steps to keep small frames of, with `maps` also of
+    where each word of the prompt looked; neither changes the picture.
     """
 
     mode: Mode = "txt2img"

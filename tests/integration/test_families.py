@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,15 @@ import pytest
 import torch
 from diffusers import StableDiffusionXLPipeline
 
+from backend.engine.offload import load_within
 from backend.models.catalog import Catalog
+from backend.models.memory import ModelMemory
 from backend.types import Hires, ModelInfo, Refiner
 from backend.wire import Cancel, Ended, Loaded, Preview, Progress
 from tests.support import stock, tiny, tiny_solo
 from tests.support.bench import Bench, make_work
 from tests.support.desk import pixels_of
+from tests.support.models import CPU
 
 SIDE = tiny.SIZE
 
@@ -125,3 +129,13 @@ def test_a_size_it_cannot_do_fails_in_words(folder: Path, bench: Bench) -> None:
     problem = bench.end("job").problem
     assert problem is not None
     assert problem.field == "width"
+
+
+def test_a_model_whose_layers_are_fetched_as_they_run_makes_the_same_picture(folder: Path, bench: Bench) -> None:
+    work = make_work("whole", info(folder, "one"), bucket=2)
+    whole = bench.picture(work)
+    streamed = Bench()
+    streamed.memory = ModelMemory(partial(load_within, device=CPU, dtype=torch.float32, stream=True), 1 << 30)
+    streamed.engine._memory = streamed.memory
+    assert np.array_equal(streamed.picture(replace(work, job_id="streamed")), whole)
+    streamed.close()
