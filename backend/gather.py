@@ -72,14 +72,27 @@ def _upscalers(request: GenerationRequest) -> Iterator[str]:
 
 
 def _embeddings(request: GenerationRequest, catalog: Catalog) -> list[ModelInfo]:
-    """Those whose name stands somewhere in the text; the engine sees whether it stands there as a word."""
+    """Those whose name stands in the text and is no piece of a longer word; the engine sees whether it is a word."""
     known = catalog.all("embedding")
     if not known:
         return []
     texts = [text for words in request.words for text in (words.prompt, words.negative)]
     texts += [request.hires.prompt, request.hires.negative] if request.hires else []
     whole = "\n".join(texts).casefold()
-    return [info for info in known if info.id.rsplit("/", 1)[-1].casefold() in whole]
+    return [info for info in known if _stands_in(info.id.rsplit("/", 1)[-1].casefold(), whole)]
+
+
+def _stands_in(name: str, text: str) -> bool:
+    """CLIP's tokens never cross from one run of letters into another: "art" is in "art2" and not in "cart"."""
+    begin = text.find(name)
+    while name and begin >= 0:
+        end = begin + len(name)
+        cut_before = begin > 0 and text[begin - 1].isalpha() and name[0].isalpha()
+        cut_after = end < len(text) and text[end].isalpha() and name[-1].isalpha()
+        if not cut_before and not cut_after:
+            return True
+        begin = text.find(name, begin + 1)
+    return False
 
 
 def _inputs(request: GenerationRequest, pictures: Pictures) -> Iterator[tuple[str, SourceImage]]:

@@ -191,7 +191,8 @@ class EngineConfig:
 
     `open_desk` builds the safety desk inside the engine. `warm` is loaded before the first request. `memory` is the
     budget for weights in bytes. `previews_per_second` counts per job. `logs` is the folder for engine.log,
-    `encoders` are folders with the vision models of IP-Adapters, `preprocessors` the one with preprocessors' weights. `stream` fetches layers from main memory as they run.
+    `encoders` are folders with the vision models of IP-Adapters, `preprocessors` the one with preprocessors'
+    weights. `stream` fetches layers from main memory as they run.
     """
 
     open_desk: Callable[[], SafetyDesk]

@@ -53,9 +53,15 @@ class Gate:
         # The second pass repaints what the first one made, so what they say counts together.
         second = self._filter.evidence(request.hires.prompt if request.hires else "", steps)
         found: dict[SpokenReason, None] = {}
-        for text in dict.fromkeys((request.prompt, *map(_text, request.words))):
+        for text in dict.fromkeys((request.prompt, *map(_text, request.words), *_drawn(request))):
             found |= dict.fromkeys(self._filter.reasons(self._filter.evidence(text, steps), second))
         return tuple(found)
+
+
+def _drawn(request: GenerationRequest) -> tuple[str, ...]:
+    """What is written into a sheet of pictures."""
+    grid = request.grid
+    return (grid.title, *grid.column_labels, *grid.row_labels) if grid else ()
 
 
 def _text(words: Words) -> str:

@@ -20,6 +20,8 @@ from backend.models.roots import OWN_FOLDERS
 from backend.settings import ROOT, Settings
 
 STARTER = ROOT / "models" / "starter"
+BUNDLED = (STARTER, ROOT / "models" / "starter-edges")
+"""What the project brings along: a checkpoint, and a ControlNet for it."""
 """The model that the checkout brings along."""
 
 
@@ -40,7 +42,7 @@ def read_settings(**given: Any) -> Settings:
 
 def open_catalog(settings: Settings, hasher: Hasher | None = None) -> Catalog:
     """The models on disk: the starter, the data folder's, and the folders named in the settings."""
-    return Catalog((STARTER,), settings.model_folders, own=settings.data / "models", hasher=hasher)
+    return Catalog(BUNDLED, settings.model_folders, own=settings.data / "models", hasher=hasher)
 
 
 def open_library(settings: Settings, hasher: Hasher | None = None) -> LibraryDesk:

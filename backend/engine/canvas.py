@@ -82,7 +82,7 @@ def for_inpaint(source: Pixels, mask: NDArray[np.uint8] | None, request: Generat
     share = _share(mask, source, inverted=asked.inverted)
     if request.outpaint:
         source, share = grown(source, share, request.outpaint)
-    elif asked.area == "whole":
+    elif asked.area == "whole" and not _nearly(source, request):
         share = _resized_mask(share, request)
         mode = "stretch" if request.resize == "latent" else request.resize
         source = images.resize(source, request.width, request.height, mode)
@@ -97,6 +97,16 @@ def for_inpaint(source: Pixels, mask: NDArray[np.uint8] | None, request: Generat
     if asked.area == "masked":
         box = around(share, asked.padding, request.width / request.height)
     return Canvas(source, box, request.width, request.height, share)
+
+
+def _nearly(source: Pixels, request: GenerationRequest) -> bool:
+    """Whether the size asked for is but the picture's own, rounded for the model: then the picture keeps its size."""
+    height, width = source.shape[:2]
+    return max(abs(width - request.width), abs(height - request.height)) < _ROUNDED
+
+
+_ROUNDED = 16
+"""Pixels: more than half of what the sides of any model's pictures are a multiple of, at most."""
 
 
 def _share(mask: NDArray[np.uint8] | None, source: Pixels, *, inverted: bool) -> Mask:
@@ -128,7 +138,7 @@ def grown(source: Pixels, share: Mask, by: Outpaint) -> tuple[Pixels, Mask]:
     edges = (by.up, by.down, by.left, by.right)
     wide = cv2.copyMakeBorder(source, *edges, cv2.BORDER_REPLICATE)
     mask = np.asarray(cv2.copyMakeBorder(share, *edges, cv2.BORDER_CONSTANT, value=1.0), np.float32)
-    soft = cv2.GaussianBlur(wide, (0, 0), max(1.0, max(edges) / 8))
+    soft = _softened(wide, max(1.0, max(edges) / 8))
     height, width = source.shape[:2]
     soft[by.up : by.up + height, by.left : by.left + width] = source
     # The seam itself is repainted a little, or it would be seen.
@@ -139,6 +149,17 @@ def grown(source: Pixels, share: Mask, by: Outpaint) -> tuple[Pixels, Mask]:
     right = by.left + width - (band if by.right else 0)
     inner[top:bottom, left:right] = 1
     return np.asarray(soft, np.uint8), np.maximum(mask, 1 - inner)
+
+
+def _softened(pixels: Pixels, sigma: float) -> Pixels:
+    """Blurred by `sigma` pixels. Wide blurs are made of a small copy, where they take no longer than narrow ones."""
+    height, width = pixels.shape[:2]
+    scale = min(1.0, 4 / sigma)
+    small = cv2.resize(
+        pixels, (max(1, round(width * scale)), max(1, round(height * scale))), interpolation=cv2.INTER_AREA
+    )
+    blurred = cv2.GaussianBlur(small, (0, 0), sigma * scale)
+    return np.asarray(cv2.resize(blurred, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def around(share: Mask, padding: int, aspect: float) -> Box:

@@ -132,7 +132,7 @@ def _pipeline(place: Place, ident: str, state: tuple[int, int]) -> ModelInfo:
     kind = str(index["_class_name"])
     known = PIPELINES[kind]
     _in_its_place(place, "checkpoint")
-    signet = formats.read_json(folder / "signet.json") if (folder / "signet.json").is_file() else {}
+    signet = _signet(folder)
     denoiser = formats.read_json(folder / known.denoiser / "config.json")
     factor = known.patch * (_factor(formats.read_json(folder / known.decoder / "config.json")) if known.decoder else 1)
     width = denoiser.get("cross_attention_dim")
@@ -195,4 +195,21 @@ def _component(place: Place, ident: str, state: tuple[int, int]) -> Look:
         # Tensors of SD 1.x and SDXL autoencoders are alike; the scale of their latents is not.
         sdxl = abs(float(config.get("scaling_factor", 0.18215)) - 0.13025) < 1e-6
         facts = Facts("vae", "sdxl" if sdxl else facts.family, factor=_factor(config))
-    return Look(_part(place, ident, facts, state))
+    signet = _signet(place.path)
+    width = config.get("cross_attention_dim")
+    info = _part(place, ident, facts, state)
+    return Look(
+        _with(
+            info,
+            title=plain(signet.get("title"), 200) or info.title,
+            licence=plain(signet.get("licence"), 200) or info.licence,
+            # A net without attention shows no width in its tensors; its maker may say what it belongs to.
+            family=plain(signet.get("family"), 40) or info.family if info.family == "unknown" else info.family,
+            width=info.width or (width if isinstance(width, int) else None),
+        )
+    )
+
+
+def _signet(folder: Path) -> Mapping[str, Any]:
+    """What a model's maker says for us: title, family, licence, defaults."""
+    return formats.read_json(folder / "signet.json") if (folder / "signet.json").is_file() else {}

@@ -107,7 +107,7 @@ class Folders:
     def _walk_all(self, areas: tuple[Area, ...]) -> Iterator[Place]:
         for folder in self._bundled:
             if folder.is_dir():
-                yield Place(folder, folder.name, True, "checkpoint", "", folder, frozenset(), bundled=True)
+                yield Place(folder, folder.name, True, None, "", folder, frozenset(), bundled=True)
         count, seen = 0, set[str]()
         for area in areas:
             for place in self._walk(area, seen):

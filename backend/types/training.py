@@ -24,21 +24,21 @@ class TrainingRequest(Shape):
     name: str
     model: str
     steps: int = Field(ge=1, le=100_000)
-    rank: int = Field(8, ge=1, le=256)
-    alpha: float = Field(8.0, gt=0, le=1024, allow_inf_nan=False)
+    rank: int = Field(default=8, ge=1, le=256)
+    alpha: float = Field(default=8.0, gt=0, le=1024, allow_inf_nan=False)
     learning_rate: float = Field(ge=1e-7, le=0.1, allow_inf_nan=False)
     resolution: int = Field(ge=8, le=2048)
-    batch: int = Field(1, ge=1, le=64)
-    seed: int = Field(0, ge=0, lt=2**53)
+    batch: int = Field(default=1, ge=1, le=64)
+    seed: int = Field(default=0, ge=0, lt=2**53)
     targets: Literal["attention", "all"] = "attention"
     schedule: Literal["constant", "cosine"] = "constant"
     flip: bool = False
     train_text_encoder: bool = False
-    save_every: int = Field(50, ge=1, le=100_000)
-    sample_every: int = Field(0, ge=0, le=100_000)
-    sample_prompt: str = Field("", max_length=2_000)
-    trigger: str = Field("", max_length=200)
-    licence: str = Field("", max_length=200)
+    save_every: int = Field(default=50, ge=1, le=100_000)
+    sample_every: int = Field(default=0, ge=0, le=100_000)
+    sample_prompt: str = Field(default="", max_length=2_000)
+    trigger: str = Field(default="", max_length=200)
+    licence: str = Field(default="", max_length=200)
 
 
 class TrainingSample(Shape):

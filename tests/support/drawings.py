@@ -99,3 +99,33 @@ def border(pixels: Pixels) -> tuple[float, float, float]:
     frame[edge:-edge, edge:-edge] = False
     red, green, blue = pixels[frame].mean(axis=0).tolist()
     return red, green, blue
+
+
+def shapes(side: int) -> dict[str, Pixels]:
+    """Plain filled shapes on white: outlines for a control to follow."""
+    drawn = {}
+    for name, (draw, box) in _SHAPES.items():
+        image = Image.new("RGB", (_SIDE, _SIDE), (255, 255, 255))
+        draw(ImageDraw.Draw(image), box)
+        drawn[name] = np.asarray(image.resize((side, side), Image.Resampling.LANCZOS), dtype=np.uint8)
+    return drawn
+
+
+def _disc(pen: Pen, box: tuple[int, int, int, int]) -> None:
+    pen.ellipse(box, fill=(40, 90, 160))
+
+
+def _block(pen: Pen, box: tuple[int, int, int, int]) -> None:
+    pen.rectangle(box, fill=(160, 60, 40))
+
+
+def _peak(pen: Pen, box: tuple[int, int, int, int]) -> None:
+    left, top, right, bottom = box
+    pen.polygon([((left + right) / 2, top), (left, bottom), (right, bottom)], fill=(50, 130, 60))
+
+
+_SHAPES: Mapping[str, tuple[Callable[[Pen, tuple[int, int, int, int]], None], tuple[int, int, int, int]]] = {
+    "disc": (_disc, (90, 90, 422, 422)),
+    "block": (_block, (120, 150, 392, 362)),
+    "peak": (_peak, (90, 90, 422, 430)),
+}

@@ -110,6 +110,16 @@ def test_filling_leaves_what_is_not_masked_and_takes_colours_from_around(row: in
     assert np.abs(canvas.filled(spoilt, share).astype(int) - 200).max() <= 1
 
 
+def test_a_picture_whose_sides_fit_no_model_keeps_its_size_and_every_byte_outside_the_mask():
+    source, asked = gradient(37, 29), request(40, 32, inpaint=Inpaint(mask="m", blur=0))
+    painted = canvas.for_inpaint(source, mask(37, 29, (5, 5, 15, 15))[..., 0], asked)
+    assert painted.start.shape == (32, 40, 3)
+    result = painted.finish(noise((32, 40, 3)))
+    assert result.shape == source.shape
+    assert np.array_equal(result[16:], source[16:])
+    assert not np.array_equal(result[5:15, 5:15], source[5:15, 5:15])
+
+
 @pytest.mark.parametrize("mode", ["stretch", "crop", "fill"])
 def test_a_picture_to_start_from_is_brought_to_the_size_asked_for(mode: str):
     painted = canvas.for_img2img(gradient(50, 30), request(32, 64, resize=mode))

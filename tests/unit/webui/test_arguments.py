@@ -11,16 +11,14 @@ import pytest
 
 from backend.errors import InvalidParameter
 from webui.arguments import fields_of, plan_of
-
-PLAIN = (
-    "prompt", "negative", "width", "height", "steps", "cfg", "sampler", "schedule", "seed", "count", "model", "vae",
-    "clip_skip", "denoise", "resize", "styles", "tiling", "init", "mask", "outpaint", "hires", "upscale", "upscaler",
-    "control", "request", "plan", "plan_arguments", "batch",
-)  # fmt: skip
+from webui.cli import parser
 
 
 def asked(**given: Any) -> argparse.Namespace:
-    return argparse.Namespace(**{**dict.fromkeys(PLAIN), "prompt": "", **given})
+    """What the command line's own parser makes of a bare `generate`, with these values instead of its defaults."""
+    bare = vars(parser().parse_args(["generate"]))
+    assert given.keys() <= bare.keys()
+    return argparse.Namespace(**{**bare, **given})
 
 
 def fields(**given: Any) -> dict[str, Any]:
