@@ -115,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
     doctor = verb("doctor", "Say what works on this machine and what does not, and why.", machine=True)
     doctor.add_argument("--settings", action="store_true", help="print the reference of all settings instead")
     bench = verb("bench", "Run the benchmarks: ratios, each behind a check that the result is right.", data=False)
-    bench.add_argument("name", nargs="?", metavar="NAME", help="one of them; all without a name")
+    bench.add_argument("name", nargs="?", metavar="NAME", help="one of them; all but the long ones without a name")
     verb("test", "Run the tests (any pytest arguments may follow).", data=False)
     return top
 
@@ -199,6 +199,10 @@ def _settings(asked: argparse.Namespace) -> Settings:
     return read_settings(data=data, offline=getattr(asked, "offline", False) or None, **given)
 
 
+_LONG = ("goals", "merging", "real_size")
+"""Benchmarks that take many minutes or gigabytes, or run the others: only when they are named."""
+
+
 def _bench(name: str | None) -> int:
     import subprocess
 
@@ -209,7 +213,8 @@ def _bench(name: str | None) -> int:
             Problem("not-found", "No such benchmark", f'There is no benchmark "{name}".', hint=f"Known: {known}.")
         )
     status = OK
-    for script in [scripts[name]] if name else scripts.values():
+    chosen = [scripts[name]] if name else [script for stem, script in scripts.items() if stem not in _LONG]
+    for script in chosen:
         print(f"== {script.stem}", flush=True)
         command = [sys.executable, "-m", f"benchmarks.{script.stem}"]
         status |= subprocess.run(command, cwd=ROOT, check=False).returncode != 0  # noqa: S603

@@ -102,7 +102,7 @@ def for_inpaint(source: Pixels, mask: NDArray[np.uint8] | None, request: Generat
 def _nearly(source: Pixels, request: GenerationRequest) -> bool:
     """Whether the size asked for is but the picture's own, rounded for the model: then the picture keeps its size."""
     height, width = source.shape[:2]
-    return max(abs(width - request.width), abs(height - request.height)) < _ROUNDED
+    return bool(max(abs(width - request.width), abs(height - request.height)) < _ROUNDED)
 
 
 _ROUNDED = 16
