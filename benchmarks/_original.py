@@ -59,10 +59,11 @@ def _replaced(name: str, table: Mapping[str, str]) -> str:
 
 
 def _unet_to_ldm(tensors: Mapping[str, Tensor], config: Any) -> dict[str, Tensor]:
-    return {f"model.diffusion_model.{_unet_name(name, config)}": tensor for name, tensor in tensors.items()}
+    return {f"model.diffusion_model.{unet_name(name, config)}": tensor for name, tensor in tensors.items()}
 
 
-def _unet_name(name: str, config: Any) -> str:
+def unet_name(name: str, config: Any) -> str:
+    """What the original calls a tensor of a UNet2DConditionModel with this configuration."""
     plain = {**DIFFUSERS_TO_LDM_MAPPING["unet"]["layers"], **_LABELS}
     if name in plain:
         return str(plain[name])

@@ -153,7 +153,11 @@ def test_a_training_that_is_stopped_goes_on_on_a_narrow_page_too(watch: Watch, s
     _fill(page, name="long")
     page.click("#training-start")
     course = page.locator(".course", has=page.locator("h3", has_text="long"))
-    until(page, "Number(document.querySelector('.course')?.dataset.points) > 2", timeout=120_000)
+    course.wait_for()
+    for _ in range(600):
+        if int(course.get_attribute("data-points") or 0) > 2:
+            break
+        page.wait_for_timeout(200)
     course.get_by_role("button", name="Stop").click()
     on = course.get_by_role("button", name="Go on from step")
     on.wait_for(timeout=60_000)

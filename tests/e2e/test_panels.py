@@ -8,6 +8,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 from PIL.PngImagePlugin import PngInfo
+from playwright.sync_api import Page
 
 from tests.e2e.conftest import Studio
 from tests.unit.webui.live import Watch, until
@@ -81,12 +82,22 @@ def test_a_paused_queue_is_put_in_order_and_goes_on(watch: Watch, studio: Studio
     assert page.evaluate("document.activeElement.querySelector('.job-prompt').textContent") == "second asked"
     page.get_by_role("button", name="Resume").click()
     until(page, "document.querySelectorAll('.job.waiting').length === 0", timeout=60_000)
+    jobs = _ended(page, studio, 2)
     until(page, "document.querySelectorAll('[data-state=done] .thumb').length >= 2", timeout=60_000)
-    jobs = {job["request"]["prompt"]: job for job in studio.get("/jobs?limit=2")["jobs"]}
     assert {job["state"] for job in jobs.values()} == {"done"}
     made = {name: studio.get(f"/records/{job['records'][0]}")["passport"]["created"] for name, job in jobs.items()}
     assert made["second asked"] < made["first asked"]
     watch.clean()
+
+
+def _ended(page: Page, studio: Studio, number: int) -> dict[str, dict[str, Any]]:
+    """The newest jobs by prompt, once none of them runs any more."""
+    for _ in range(600):
+        jobs = {job["request"]["prompt"]: job for job in studio.get(f"/jobs?limit={number}")["jobs"]}
+        if not {job["state"] for job in jobs.values()} & {"queued", "running", "sealing"}:
+            break
+        page.wait_for_timeout(200)
+    return jobs
 
 
 def test_a_model_is_let_go_and_the_next_picture_loads_it_again(watch: Watch, studio: Studio) -> None:

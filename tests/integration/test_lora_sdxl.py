@@ -16,6 +16,7 @@ from backend.engine.lora_training import Trainer, TrainingSettings
 from backend.errors import InvalidParameter
 from backend.models.catalog import Catalog
 from backend.models.loader import LoadedModel, load
+from benchmarks._original import unet_name
 from tests.support import tiny
 from tests.support.lora import ATTENTION, TEXT, kohya, merged, product, random_lora, save
 
@@ -44,9 +45,7 @@ def _denoised(model: LoadedModel, unet: torch.nn.Module) -> Tensor:
 
 def test_a_file_of_sdxls_trainers_reaches_the_unet_and_both_text_encoders(model: LoadedModel, tmp_path: Path):
     unet = random_lora(model.unet, ATTENTION)
-    renamed = {
-        tiny._unet_name(f"{path}.weight", model.unet.config).removesuffix(".weight"): unet[path] for path in unet
-    }
+    renamed = {unet_name(f"{path}.weight", model.unet.config).removesuffix(".weight"): unet[path] for path in unet}
     texts = [random_lora(encoder, TEXT, seed=n) for n, encoder in enumerate(model.text_encoders)]
     tensors = kohya(renamed, alpha=4.0)
     for number, lora in enumerate(texts, 1):

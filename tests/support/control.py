@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from backend.types import ModelInfo, ModelKind
+from benchmarks._original import unet_name
 from tests.support import tiny
 
 VISION_WIDTH, VISION_HIDDEN = 24, 32
@@ -120,7 +121,7 @@ def _original_name(name: str, net: ControlNetModel) -> str:
             return f"middle_block_out.0.{'.'.join(rest)}"
         case ["controlnet_cond_embedding", "blocks", number, *rest]:
             return f"input_hint_block.{2 * int(number) + 2}.{'.'.join(rest)}"
-    return tiny._unet_name(name, net.config)
+    return unet_name(name, net.config)
 
 
 def save_tencent(net: T2IAdapter, path: Path) -> Path:

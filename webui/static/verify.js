@@ -2,54 +2,9 @@
 
 import { call } from "./api.js";
 import { button, el, replace, say, tame } from "./dom.js";
-import { chance, problemBox } from "./passport.js";
+import { credentials, mark, section } from "./findings.js";
+import { problemBox } from "./passport.js";
 import { openPicture } from "./picture.js";
-
-function section(title, tone, verdict, ...rest) {
-  return el("section", { class: "finding " + tone }, el("h3", {}, title), el("p", { class: "verdict" }, verdict), rest);
-}
-
-function list(pairs) {
-  const rows = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return el("dl", { class: "facts" }, rows.map(([name, value]) => [el("dt", {}, name), el("dd", { dir: "auto" }, tame(value))]));
-}
-
-const RELATIONS = { parentOf: "Made from", inputTo: "Guided by", componentOf: "Contains" };
-const OWN = { valid: "its own credentials were valid", invalid: "its own credentials were broken", absent: "holds no credentials of it" };
-
-function ingredientWords(each) {
-  const kind = each.digital_source_type?.split("/").pop();
-  return [`picture ${each.title.slice(0, 24)}`, OWN[each.state], each.generator && `made with ${each.generator}`, kind].filter(Boolean).join(", ");
-}
-
-function credentials(c2pa) {
-  const words = {
-    absent: ["unknown", "None. That says nothing about where the picture is from: they are lost in most uploads."],
-    invalid: ["bad", "Present, but they do not fit the file: it was changed after signing, or the signature is false."],
-    valid: ["good", c2pa.trusted ? "Intact, by a signer on a public trust list." : "Intact: not changed since signing. The signer is not on a trust list."],
-  };
-  const [tone, verdict] = words[c2pa.state];
-  if (c2pa.state === "absent") return section("Content Credentials", tone, verdict);
-  const facts = [
-    ["Signer", c2pa.signer],
-    ["By this installation", c2pa.ours ? "yes" : "no"],
-    ["Made with", c2pa.generator],
-    ["Actions", c2pa.actions.join(", ")],
-    ["Source type", c2pa.digital_source_type],
-    ...c2pa.ingredients.map((each) => [RELATIONS[each.relation] ?? "Other picture", ingredientWords(each)]),
-    [c2pa.state === "valid" ? "Notes" : "Failures", c2pa.failures.join(", ")],
-  ];
-  return section("Content Credentials", tone, verdict, list(facts));
-}
-
-function mark(watermark) {
-  if (!watermark.found) {
-    const words = "No mark of this studio found; that does not mean it is not AI-made.";
-    return section("Invisible mark", "unknown", words, list([["Evidence", chance(watermark.p_value)]]));
-  }
-  const words = `A mark of this studio is in the pixels. An unmarked picture looks so with a chance of ${chance(watermark.p_value)}.`;
-  return section("Invisible mark", "good", words, list([["Method", watermark.method], ["Record", watermark.record_id]]));
-}
 
 function infotext(text) {
   if (!text) return section("Generation text", "unknown", "The file carries none.");

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from backend.engine.lora import Assignment, RowAdditions, bind, read_adapter
 from backend.engine.lora_file import role_of
 from backend.models.loader import LoadedModel
+from benchmarks._original import unet_name
 from tests.support.lora import (
     ATTENTION,
     TEXT,
@@ -28,7 +29,6 @@ from tests.support.lora import (
     save,
 )
 from tests.support.models import Shelf, shelf
-from tests.support.tiny import _unet_name
 
 __all__ = ["shelf"]
 
@@ -86,7 +86,7 @@ def test_kohya_without_alpha(model: LoadedModel, check: Check):
 def test_kohya_under_the_names_of_the_original_blocks(model: LoadedModel, check: Check):
     """As SDXL files have them: lora_unet_input_blocks_1_1_transformer_blocks_0_...; every layer, convolutions too."""
     lora = random_lora(model.unet, (*ATTENTION, *CONVS, "time_emb_proj", "linear_1", "linear_2"))
-    renamed = {_unet_name(f"{path}.weight", model.unet.config).removesuffix(".weight"): lora[path] for path in lora}
+    renamed = {unet_name(f"{path}.weight", model.unet.config).removesuffix(".weight"): lora[path] for path in lora}
     assert len(renamed) == len(lora)
     assert any(name.startswith("output_blocks.1.1.conv") for name in renamed)
     check(kohya(renamed, alpha=4.0), {path: product(*pair) for path, pair in lora.items()})
