@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from backend.errors import InvalidParameter
+from backend.errors import BadRequest, InvalidParameter, Problem
 
 _PLAIN = (
     "prompt", "negative", "width", "height", "steps", "cfg", "sampler", "schedule", "seed", "count", "model", "vae",
@@ -20,9 +20,11 @@ _PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 
 def fields_of(asked: argparse.Namespace) -> dict[str, Any]:
     """What was asked for on the command line, on top of what a --request file says. Raises InvalidParameter."""
+    others = (asked.request, asked.init, asked.batch, asked.mask, asked.outpaint, asked.upscale)
+    if asked.prompt is None and not any(others):
+        hint = "See: python3 launch.py generate --help"
+        raise BadRequest(Problem("usage", "The command cannot be understood", "There is no PROMPT.", 400, hint=hint))
     given = {name: value for name in _PLAIN if (value := getattr(asked, name)) is not None}
-    if not given["prompt"]:
-        del given["prompt"]  # the file may have one
     return {**_from_file(asked.request), **given, **_picture(asked), **_more(asked)}
 
 

@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     serve.add_argument("--no-browser", action="store_true", help="do not open the browser")
 
     generate = verb("generate", "Make pictures from words, without a server.", machine=True)
-    generate.add_argument("prompt", metavar="PROMPT", nargs="?", default="", help="what to draw")
+    generate.add_argument("prompt", metavar="PROMPT", nargs="?", help="what to draw")
     generate.add_argument("--negative", metavar="TEXT", help="what not to draw")
     for name, kind, about in (
         ("width", int, "pixels"),

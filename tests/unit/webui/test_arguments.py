@@ -26,7 +26,7 @@ def fields(**given: Any) -> dict[str, Any]:
 
 
 def test_only_what_was_said_is_asked_for():
-    assert fields() == {}
+    assert fields(prompt="a cat") == {"prompt": "a cat"}
     assert fields(prompt="a cat", steps=0, tiling=True) == {"prompt": "a cat", "steps": 0, "tiling": True}
 
 
