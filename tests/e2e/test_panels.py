@@ -146,3 +146,23 @@ def test_a_control_unit_previews_the_edges_of_a_picture(watch: Watch) -> None:
     until(page, f"document.querySelector('.hint-frame img').getAttribute('src') !== {before!r}")
     assert page.evaluate(WHITE)[2] < 300
     watch.clean()
+
+
+def test_the_starters_edge_control_guides_a_picture(watch: Watch, studio: Studio) -> None:
+    page = watch.open()
+    _show(watch, "control")
+    unit = page.locator(".unit").first
+    unit.locator(".well input[type=file]").set_input_files(_disc())
+    until(page, "document.querySelector('.unit option[value=starter-edges]')")
+    unit.get_by_label("Control model").select_option("starter-edges")
+    unit.get_by_label("Preprocessor").select_option("canny")
+    until(page, "document.querySelector('.unit-badge')?.textContent === '1 on'")
+    page.fill("#f-prompt textarea", "a yellow star")
+    page.fill("#f-steps input[type=number]", "6")
+    page.click("#generate")
+    page.wait_for_selector("#signet-canvas .passport", timeout=120_000)
+    job = studio.get("/jobs?limit=1")["jobs"][0]
+    passport = studio.get(f"/records/{job['records'][0]}")["passport"]
+    assert [network["id"] for network in passport["networks"]] == ["starter-edges"]
+    assert [source["relation"] for source in passport["sources"]] == ["input"]
+    watch.clean()

@@ -1,0 +1,160 @@
+"""Every mode on the starter model, through the whole road, from admission to verify; service and command line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backend import images
+from backend.settings import ROOT
+from backend.types import Job, VerifyReport
+from tests.support.drawings import shapes
+from tests.support.pictures import mask
+from webui.compose import Services, open_services
+from webui.options import read_settings
+
+SIDE = 128
+PLAIN: dict[str, Any] = {"steps": 6, "sampler": "Euler a", "cfg": 4.0, "seed": 7}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="module")
+def studio(data: Path) -> Iterator[Services]:
+    with open_services(read_settings(data=data, offline=True), principal_source="cli") as services:
+        yield services
+
+
+def made(studio: Services, **fields: Any) -> tuple[Job, VerifyReport, images.Decoded]:
+    service = studio.service
+    job = service.wait(service.submit({**PLAIN, **fields}, studio.principal).id, 120)
+    assert job.state == "done", job.problem
+    (record,) = service.of_job(job.id)
+    file = service.file(record.id).read_bytes()
+    return job, service.verify(file), images.decode(file, max_pixels=1 << 22)
+
+
+@pytest.fixture(scope="module")
+def apple(studio: Services) -> str:
+    """A picture of the studio's own, to start from."""
+    service = studio.service
+    job = service.wait(service.submit({**PLAIN, "prompt": "a red apple"}, studio.principal).id, 120)
+    return service.library.put(service.file(service.of_job(job.id)[0].id).read_bytes()).id
+
+
+@pytest.fixture(scope="module")
+def brought(studio: Services, apple: str) -> dict[str, str]:
+    """Pictures to name in requests."""
+    put = studio.service.library.put
+    return {
+        "apple": apple,
+        "mask": put(images.encode_png(mask(SIDE, SIDE, (0, 64, SIDE, SIDE)))).id,
+        "disc": put(images.encode_png(shapes(SIDE)["disc"])).id,
+    }
+
+
+MODES: dict[str, tuple[dict[str, Any], tuple[int, int], int]] = {
+    "txt2img": ({"prompt": "a red apple"}, (SIDE, SIDE), 0),
+    "hires": ({"prompt": "a red apple", "hires": {"scale": 1.5, "denoise": 0.5}}, (192, 192), 0),
+    "img2img": ({"mode": "img2img", "prompt": "a green apple", "init_image": "apple"}, (SIDE, SIDE), 1),
+    "inpaint": (
+        {"mode": "inpaint", "prompt": "a green apple", "init_image": "apple", "inpaint": {"mask": "mask"}},
+        (SIDE, SIDE),
+        1,
+    ),
+    "outpaint": (
+        {"mode": "inpaint", "prompt": "a tree", "init_image": "apple", "outpaint": {"right": 64}},
+        (192, SIDE),
+        1,
+    ),
+    "upscale": ({"mode": "upscale", "init_image": "apple"}, (256, 256), 1),
+    "tiled": (
+        {"mode": "upscale", "prompt": "a red apple", "init_image": "apple", "denoise": 0.3,
+         "upscale": {"scale": 1.5, "diffusion": True, "tile": 128, "overlap": 32}},
+        (192, 192),
+        1,
+    ),
+    "control": (
+        {"prompt": "a red apple", "control": [{"image": "disc", "model": "starter-edges", "preprocessor": "canny"}]},
+        (SIDE, SIDE),
+        1,
+    ),
+    "words": ({"prompt": "a {red|green} (apple:1.2) AND [cat:dog:0.5] :0.3 BREAK on white"}, (SIDE, SIDE), 0),
+    "jpeg": ({"prompt": "a red apple", "format": "jpeg", "quality": 95}, (SIDE, SIDE), 0),
+}  # fmt: skip
+
+
+def named(value: Any, brought: dict[str, str]) -> Any:
+    if isinstance(value, dict):
+        return {key: named(item, brought) for key, item in value.items()}
+    if isinstance(value, list):
+        return [named(item, brought) for item in value]
+    return brought.get(value, value) if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_picture_of_every_mode_is_sealed_and_verifies(studio: Services, brought: dict[str, str], mode: str) -> None:
+    fields, (width, height), ingredients = MODES[mode]
+    job, report, picture = made(studio, **named(fields, brought))
+    assert picture.pixels.shape == (height, width, 3)
+    assert picture.pixels.std() > 5
+    assert report.c2pa.state == "valid" and report.c2pa.ours, report.c2pa.failures
+    assert report.watermark.found
+    assert report.history.match == "exact"
+    assert len(report.c2pa.ingredients) == ingredients
+    (record,) = studio.service.of_job(job.id)
+    assert record.passport.inspection.state == "clean"
+
+
+def test_what_inpainting_leaves_alone_differs_by_the_mark_only(studio: Services, brought: dict[str, str]) -> None:
+    before = images.decode(studio.service.library.input(brought["apple"]).path.read_bytes(), max_pixels=1 << 22).pixels
+    _, _, picture = made(studio, **named({**MODES["inpaint"][0], "denoise": 1.0}, brought))
+    change = np.abs(picture.pixels.astype(int) - before)
+    assert change[:32].mean() < 6  # far from the mask: the invisible mark
+    assert change[72:].mean() > 15  # under it: another picture
+
+
+def test_a_sheet_of_a_plot_is_sealed_with_its_cells_as_ingredients(studio: Services) -> None:
+    service = studio.service
+    arguments = {"x": {"axis": "CFG", "values": "2,4"}, "y": {"axis": "Seed", "values": "1,2"}}
+    ticket = service.plans.submit("xyz", {**PLAIN, "prompt": "a red heart"}, arguments, studio.principal)
+    job = service.wait(ticket.grids[0].id, 240)
+    assert job.state == "done", job.problem
+    report = service.verify(service.file(service.of_job(job.id)[0].id).read_bytes())
+    assert report.c2pa.state == "valid"
+    assert len(report.c2pa.ingredients) == 4
+
+
+def test_the_command_line_does_it_too(tmp_path: Path, studio: Services, brought: dict[str, str]) -> None:
+    start = tmp_path / "apple.png"
+    start.write_bytes(studio.service.library.input(brought["apple"]).path.read_bytes())
+    drawn = tmp_path / "disc.png"
+    drawn.write_bytes(studio.service.library.input(brought["disc"]).path.read_bytes())
+    own = tmp_path / "data"
+    for arguments in (
+        ["a green apple", "--init", str(start), "--denoise", "0.6"],
+        ["a red apple", "--control", "starter-edges", "canny", str(drawn), "--format", "webp"],
+        ["--init", str(start), "--upscale", "2"],
+    ):
+        told = _run("generate", *arguments, "--steps", "4", "--json", "--data", str(own))
+        path = json.loads(told)["images"][0]["path"]
+        (report,) = json.loads(_run("verify", path, "--json", "--data", str(own)))
+        assert (report["c2pa"]["state"], report["watermark"]["found"]) == ("valid", True)
+
+
+def _run(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "webui.cli", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
