@@ -81,7 +81,10 @@ export class Unit {
     const { preprocessor, model, start, end } = this.the;
     preprocessor.root.addEventListener("input", () => (this.chosenByHand = true));
     preprocessor.root.addEventListener("change", () => this.drawSliders());
-    model.root.addEventListener("input", () => this.advise(true));
+    model.root.addEventListener("input", () => {
+      this.advise(true);
+      this.startIfReady();
+    });
     // The two ends of a stretch push each other.
     start.root.addEventListener("input", () => start.value > end.value - 0.01 && (end.value = Math.min(1, start.value + 0.01)));
     end.root.addEventListener("input", () => end.value < start.value + 0.01 && (start.value = Math.max(0, end.value - 0.01)));
@@ -121,10 +124,14 @@ export class Unit {
   }
 
   got(input) {
-    // A picture is what a unit waits for; it goes on by itself if it can work then.
-    if (input && !this.on.value && this.model && !this.model.why_not) this.on.value = true;
+    if (input) this.startIfReady();
     this.hint.clear();
     this.show();
+  }
+
+  /** A unit waits for a picture and a model, whichever comes last, and then goes on by itself. */
+  startIfReady() {
+    if (this.well.input && !this.on.value && this.model && !this.model.why_not) this.on.value = true;
   }
 
   get model() {

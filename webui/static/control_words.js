@@ -20,7 +20,7 @@ export const RESIZES = [["stretch", "Just resize"], ["crop", "Crop and resize"],
 /** The first word that occurs in the name of a model decides; of several preprocessors the first that is installed. */
 const ASKED = [
   [/ip[-_ ]?adapter|[-_]ip2p|qr[-_ ]?code|inpaint/, "none"],
-  [/canny/, "canny"],
+  [/canny|\bedges\b/, "canny"],
   [/scribble|sketch/, "scribble"],
   [/soft[-_ ]?edge|pidi|hed(?![a-z])/, "hed", "softedge"],
   [/line[-_ ]?art/, "lineart"],
