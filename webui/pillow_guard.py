@@ -1,10 +1,12 @@
-"""Fewer picture readers in the studio: only the formats we take, whatever libraries registered."""
+"""Fewer picture readers in the studio: only the formats that backend.images takes, whatever libraries registered."""
 
 from __future__ import annotations
 
 from PIL import Image
 
-KEPT = frozenset({"PNG", "JPEG", "WEBP"})
+from backend.images import INPUT_FORMATS
+
+KEPT = frozenset(INPUT_FORMATS)
 
 
 def reduce_readers() -> None:

@@ -21,7 +21,8 @@ assert page.status_code == 200 and page.url.path == "/ui/" and "Signet" in page.
 heavy = {"torch", "diffusers", "transformers", "onnxruntime", "sqlalchemy"} & set(sys.modules)
 assert not heavy, heavy
 from PIL import Image
-assert set(Image.OPEN) == {"PNG", "JPEG", "WEBP"}, set(Image.OPEN)
+from backend.images import INPUT_FORMATS
+assert set(Image.OPEN) == set(INPUT_FORMATS), set(Image.OPEN)
 config = client.get("/ui/config").json()
 assert config["analytics_enabled"] is False and config["show_error"] is False, config
 assert "huggingface" not in page.text and "google" not in page.text
