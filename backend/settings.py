@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp8", "nf4", "int8", "int8-torchao"] = Field(
         "auto", description="Number format of the weights; what is not auto may need a package or a GPU, see the docs."
     )
+    attention: Literal["auto", "flash", "efficient", "cudnn", "math"] = Field(
+        "auto", description="Attention kernel of torch's SDPA; what it cannot do falls back to math."
+    )
     stream_layers: bool = Field(
         False, description="Keep weights in main memory and fetch each layer as it runs: slow, for small GPUs."
     )

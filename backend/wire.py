@@ -206,5 +206,6 @@ class EngineConfig:
     logs: Path | None = None
     precision: str = "auto"
     stream: bool = False
+    attention: str = "auto"
     encoders: tuple[Path, ...] = ()
     preprocessors: Path | None = None

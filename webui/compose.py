@@ -131,6 +131,7 @@ def _engine_config(settings: Settings, desk: DeskConfig, catalog: Catalog) -> En
         logs=settings.data / "logs",
         precision=settings.precision,
         stream=settings.stream_layers,
+        attention=settings.attention,
         preprocessors=settings.preprocessors,
         encoders=tuple(
             folder for root in (settings.data / "models", *settings.model_folders) for folder in _encoders(root)

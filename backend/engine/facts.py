@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import diffusers
 import torch
@@ -224,12 +225,24 @@ def _engine_facts(painter: Painter, bucket: Bucket, seconds: float, tools: Tools
         diffusers=str(diffusers.__version__),
         device=describe(tools.device),
         dtype=str(tools.dtype).removeprefix("torch."),
-        attention="torch sdpa",
+        attention=f"torch sdpa ({_attention()})",
         bucket=bucket,
         seconds=round(seconds, 3),
         measures=tuple(dict.fromkeys(painter.measures)),
         solver="" if painter.ran else SAMPLERS[painter.request.sampler].note,
     )
+
+
+def _attention() -> str:
+    """Which kernels torch may choose from."""
+    cuda: Any = torch.backends.cuda
+    allowed = {
+        "flash": cuda.flash_sdp_enabled(),
+        "efficient": cuda.mem_efficient_sdp_enabled(),
+        "cudnn": cuda.cudnn_sdp_enabled(),
+    }
+    named = [name for name, on in allowed.items() if on]
+    return "auto" if len(named) == len(allowed) else "".join(named) or "math"
 
 
 def describe(device: torch.device) -> str:

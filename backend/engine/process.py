@@ -53,6 +53,7 @@ def main(connection: Connection, config: EngineConfig) -> None:
 def _build(config: EngineConfig, send: Callable[[FromEngine], None]) -> Engine:
     if config.threads:
         torch.set_num_threads(config.threads)
+    choose_attention(config.attention)
     device = pick_device(config.device)
     dtype = dtype_for(device, config.precision)
     memory = ModelMemory(
@@ -79,6 +80,20 @@ def _build(config: EngineConfig, send: Callable[[FromEngine], None]) -> Engine:
         precision=config.precision,
         preprocessors=config.preprocessors,
     )
+
+
+def choose_attention(name: str) -> None:
+    """The kernel of torch's scaled dot product attention for this process; "auto" lets torch choose.
+
+    The plain one stays allowed, so that shapes a kernel cannot do still work.
+    """
+    if name == "auto":
+        return
+    cuda = torch.backends.cuda  # the switches of the CPU's kernels, too
+    cuda.enable_flash_sdp(name == "flash")
+    cuda.enable_mem_efficient_sdp(name == "efficient")
+    cuda.enable_cudnn_sdp(name == "cudnn")
+    cuda.enable_math_sdp(True)
 
 
 def pick_device(wanted: str) -> torch.device:

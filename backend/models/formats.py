@@ -210,14 +210,24 @@ def check_component(folder: Path) -> dict[str, Any]:
 
 
 def check_weights(folder: Path, name: str) -> None:
-    """Raises UnreadableModel unless all weights in `folder` are sound safetensors files, and there are some."""
+    """Raises UnreadableModel unless all weights in `folder` are sound safetensors files, and there are some.
+
+    A GGUF file may stand in their place: plain numbers too, read by the package gguf where it is installed.
+    """
     weights = sorted(folder.glob("*.safetensors"))
+    if not weights and any(_is_gguf(file) for file in folder.glob("*.gguf")):
+        return
     if not weights:
         raise UnreadableModel(
             name.partition("/")[0], f"{name.partition('/')[2] or name}/ has no .safetensors weights.", _CONVERT
         )
     for file in weights:
         read(file, f"{name}/{file.name}")
+
+
+def _is_gguf(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(4) == b"GGUF"
 
 
 def _no_code(folder: Path) -> None:

@@ -13,6 +13,7 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 
 from backend.engine.offload import load_within
+from backend.engine.process import choose_attention
 from backend.models.catalog import Catalog
 from backend.models.memory import ModelMemory
 from backend.types import Hires, ModelInfo, Refiner
@@ -139,3 +140,31 @@ def test_a_model_whose_layers_are_fetched_as_they_run_makes_the_same_picture(fol
     streamed.engine._memory = streamed.memory
     assert np.array_equal(streamed.picture(replace(work, job_id="streamed")), whole)
     streamed.close()
+
+
+def test_another_attention_kernel_makes_nearly_the_same_picture_and_is_written_down(folder: Path, bench: Bench) -> None:
+    work = make_work("auto", info(folder, "one"), bucket=2)
+    usual = bench.picture(work)
+    assert bench.sealed["auto", 0].passport.engine.attention == "torch sdpa (auto)"
+    cuda = torch.backends.cuda
+    switches = (cuda.enable_flash_sdp, cuda.enable_mem_efficient_sdp, cuda.enable_cudnn_sdp)
+    try:
+        choose_attention("math")
+        plain = bench.picture(replace(work, job_id="math"))
+    finally:
+        for switch in switches:
+            switch(True)
+    assert bench.sealed["math", 0].passport.engine.attention == "torch sdpa (math)"
+    assert np.abs(plain.astype(int) - usual).max() <= 2
+
+
+def test_a_gguf_denoiser_is_listed_and_says_which_package_it_needs(folder: Path, bench: Bench, tmp_path: Path) -> None:
+    copy = tiny.copy_model(folder / "sd3", tmp_path / "packed")
+    for file in (copy / "transformer").glob("*.safetensors"):
+        file.unlink()
+    (copy / "transformer" / "model.gguf").write_bytes(b"GGUF" + bytes(60))
+    found = Catalog((), (tmp_path,)).find("packed")
+    bench.make(make_work("job", found, steps=2))
+    problem = bench.end("job").problem
+    assert problem is not None
+    assert "gguf" in problem.sentence()
