@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from backend.types import (
     CheckedImage,
+    Decision,
     GenerationRequest,
     HistoryPage,
     HistoryQuery,
@@ -17,6 +18,7 @@ from backend.types import (
     RawImage,
     Record,
     SealedImage,
+    SourceLook,
     Verdict,
     VerifyReport,
 )
@@ -106,4 +108,43 @@ class Verifier(Protocol):
 
     def verify(self, data: bytes, media_type: str, pixels: Pixels | None, infotext: str | None) -> VerifyReport:
         """`pixels` is None for a picture too damaged to decode, whose credentials can still be read."""
+        ...
+
+
+class AuditLog(Protocol):
+    """The append-only record of decisions. An entry that cannot be written stops what it is about."""
+
+    def append(
+        self, event: str, principal: Principal, facts: Mapping[str, Any], texts: Mapping[str, str] | None = None
+    ) -> str:
+        """Write one entry durably and return the new head, "number:hash".
+
+        `event` is one of backend.auditing.EVENTS, `facts` plain JSON values. `texts` (prompts, notes) are personal:
+        they stand beside the chain, which holds only their salted commitments, so that they can be erased.
+        Raises StorageFull or a SignetError: then nothing was written.
+        """
+        ...
+
+    def head(self) -> str:
+        """The newest entry, "" in an empty log."""
+        ...
+
+
+class Reviews(Protocol):
+    """What the owner decided about pictures that were flagged or withheld."""
+
+    def waiting(self, before: str | None = None, limit: int = 50) -> HistoryPage:
+        """Pictures that are blurred or withheld and not decided, newest first."""
+        ...
+
+    def decide(self, record_id: str, decision: Decision, who: str, note: str) -> Record:
+        """Raises NotFound. A later decision replaces an earlier one; the audit log keeps both."""
+        ...
+
+
+class SourceLooks(Protocol):
+    """Looks at pictures that people bring, before anything is made from them."""
+
+    def look(self, sha256: str) -> SourceLook:
+        """Never raises: what cannot be looked at says so in `problem`."""
         ...

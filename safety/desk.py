@@ -17,7 +17,6 @@ from safety.keys import Keys, open_keys
 from safety.manifest import Wording
 from safety.nsfw import OpenNsfw
 from safety.nudenet import NudeNet
-from safety.policy import PERSONAL
 from safety.provenance import Credentials
 from safety.seal import Encoders, seal
 from safety.verify import FileVerifier, Lookups
@@ -35,7 +34,7 @@ class DeskConfig:
 
     keys: Path
     watermark: str = SHIPPED_MARK
-    nsfw_threshold: float = PERSONAL.nsfw_threshold
+    nsfw_threshold: float = 0.8
     training_use: str = "notAllowed"
     prompt_in_credentials: bool = False
     prompt_in_infotext: bool = True

@@ -116,6 +116,7 @@ def parser() -> argparse.ArgumentParser:
     doctor.add_argument("--settings", action="store_true", help="print the reference of all settings instead")
     bench = verb("bench", "Run the benchmarks: ratios, each behind a check that the result is right.", data=False)
     bench.add_argument("name", nargs="?", metavar="NAME", help="one of them; all but the long ones without a name")
+    verb("audit", "Check prompts, marks, the audit log and bias; see `audit --help`.", data=False)
     verb("test", "Run the tests (any pytest arguments may follow).", data=False)
     return top
 
@@ -133,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_quiet()  # launch.py does so too; whoever starts this module by itself gets the same
     signal.signal(signal.SIGTERM, _leave)  # so that every `with` is closed on a polite kill
     try:
-        return _run(parser().parse_args(given))
+        return _audit(given[1:]) if given[0] == "audit" else _run(parser().parse_args(given))
     except SignetError as error:
         show_problem(error.problem, as_json="--json" in given)
         return BAD_INPUT if isinstance(error, BadRequest | Refused) else FAILED
@@ -174,6 +175,16 @@ def _run(asked: argparse.Namespace) -> int:
             from webui.messages import problem_of
 
             raise SignetError(problem_of(error)) from error
+
+
+def _audit(given: Sequence[str]) -> int:
+    from webui import auditing
+    from webui.options import open_log
+
+    asked, module = auditing.parse(given)
+    settings = _settings(asked)
+    with open_log(settings):
+        return auditing.run(asked, module, settings)
 
 
 def _work(asked: argparse.Namespace, settings: Settings) -> int:

@@ -141,6 +141,8 @@ def checked(fields: Mapping[str, Any], library: Library, settings: Settings) -> 
             "format": one_of("format", value.get("format", "png"), _FORMATS),
             "quality": whole("quality", value.get("quality", 92), 50, 100),
             "bucket": _bucket(value.get("bucket"), cfg),
+            "policy": one_of("policy", value.get("policy", ""), ("", "shared", "classroom")),
+            "consent": flag("consent", value.get("consent", False)),
             "client_extras": _extras(value.get("client_extras", {})),
         }
     )

@@ -5,8 +5,20 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from backend.types.pictures import Passport
+from backend.types.pictures import Handling, Passport
 from backend.types.request import Shape
+
+Decision = Literal["released", "withheld", "false-alarm"]
+
+
+class Review(Shape):
+    """What the owner decided about a flagged or withheld picture. "false-alarm" releases it and counts against the
+    detector."""
+
+    decision: Decision
+    who: str
+    when: datetime
+    note: str = ""
 
 
 class Record(Shape):
@@ -21,6 +33,16 @@ class Record(Shape):
     infotext: str
     rating: int = 0
     tags: tuple[str, ...] = ()
+    review: Review | None = None
+
+    @property
+    def handling(self) -> Handling:
+        """How it may be shown now: as it was sealed, unless the owner has decided otherwise."""
+        if self.review:
+            return "withhold" if self.review.decision == "withheld" else "show"
+        if self.passport.handling == "show" and self.passport.inspection.state == "flagged":
+            return "blur"  # sealed before handling was written down
+        return self.passport.handling
 
 
 class HistoryQuery(Shape):

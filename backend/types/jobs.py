@@ -24,6 +24,15 @@ Phase = Literal[
     "interrupted",
 ]
 Source = Literal["ui", "api", "cli", "mcp", "extension", "share"]
+Action = Literal["allow", "note", "blur", "withhold", "refuse"]
+LADDER: tuple[Action, ...] = ("allow", "note", "blur", "withhold", "refuse")
+"""What may follow from a finding, the mildest first."""
+Previews = Literal["show", "blur", "none"]
+
+
+def stricter(one: Action, other: Action) -> Action:
+    """The higher of two rungs."""
+    return max(one, other, key=LADDER.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +46,34 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class SpokenReason:
-    """Why admission spoke: `category`, the `span` of normalised text it rests on, and the `layer` that saw it."""
+    """Why admission spoke: `category`, the `span` of normalised text it rests on, the `layer` that saw it, how sure it
+    is (`score`, 0..1), and which `field` of the request the text stood in."""
 
     category: str
     span: str
     layer: str
+    score: float = 1.0
+    field: str = "prompt"
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What admission decided. Refusals are raised as `Refused`; a Verdict that exists lets the request pass."""
+    """What admission decided. Refusals are raised as `Refused`; a Verdict that exists lets the request pass.
 
-    action: Literal["allow", "note"]
+    "blur" and "withhold" say how its pictures will be handled, whatever they show. The rest of the policy travels with
+    it, so that a picture is treated by the policy under which it was admitted: `flagged` for pictures that a detector
+    flags, `flag_from` a score that flags below a detector's own threshold, `previews` for what is seen meanwhile.
+    `score` is the highest of the reasons', 0 without one; `audit_head` the newest entry of the audit log.
+    """
+
+    action: Literal["allow", "note", "blur", "withhold"]
     policy: str
     reasons: tuple[SpokenReason, ...] = ()
+    flagged: Action = "blur"
+    flag_from: float | None = None
+    previews: Previews = "show"
+    score: float = 0.0
+    audit_head: str = ""
 
 
 @dataclass(frozen=True, slots=True)

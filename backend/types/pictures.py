@@ -21,6 +21,27 @@ Pixels = NDArray[np.uint8]
 """uint8, (height, width, 3), sRGB."""
 
 InspectionState = Literal["clean", "flagged", "not-scanned", "scanner-failed"]
+Handling = Literal["show", "blur", "withhold"]
+"""How a picture may be shown: at once, blurred until somebody asks for it, or only to the owner in the review."""
+
+
+class Box(Shape):
+    """Something a detector saw, in pixels of the picture."""
+
+    label: str
+    score: float
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+class Reason(Shape):
+    """A finding of admission, as it stands in a Passport; see backend.types.jobs.SpokenReason."""
+
+    category: str
+    layer: str
+    score: float = 1.0
 
 
 class DetectorResult(Shape):
@@ -32,6 +53,7 @@ class DetectorResult(Shape):
     threshold: float | None = None
     model_sha256: str | None = None
     detail: str = ""
+    boxes: tuple[Box, ...] = ()
 
 
 class Inspection(Shape):
@@ -106,7 +128,8 @@ class SourceImage:
 class RawImage:
     """A finished picture before inspection. Never leaves the engine process.
 
-    `words` is the text of this picture, `networks` what was added to the model, `sources` the pictures that went in.
+    `words` is the text of this picture, `networks` what was added to the model, `sources` the pictures that went in,
+    `latent_mark` the method of the mark in the noise it was made from, "" without one.
     """
 
     pixels: Pixels
@@ -121,14 +144,16 @@ class RawImage:
     words: Words | None = None
     networks: tuple[NetworkFacts, ...] = ()
     sources: tuple[SourceImage, ...] = ()
+    latent_mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedImage:
-    """A picture with its inspection. Only safety.inspect makes one."""
+    """A picture with its inspection and what follows from it. Only safety.inspect makes one."""
 
     raw: RawImage
     inspection: Inspection
+    handling: Handling = "show"
 
 
 class WatermarkFacts(Shape):
@@ -151,7 +176,12 @@ class CredentialFacts(Shape):
 
 
 class Passport(Shape):
-    """All a stranger needs to judge and to repeat the picture. `sha256` is of the exact signed bytes."""
+    """All a stranger needs to judge and to repeat the picture. `sha256` is of the exact signed bytes.
+
+    `handling` is what policy, admission and inspection together came to; `reasons` are what admission found, without
+    the words. `audit_head` is the newest entry of the audit log when the picture was admitted ("number:hash"), so that
+    every exported picture is a witness of the log.
+    """
 
     record_id: str
     sha256: str
@@ -167,10 +197,14 @@ class Passport(Shape):
     watermark: WatermarkFacts
     credential: CredentialFacts
     policy: str
-    admission: Literal["allow", "note"]
+    admission: Literal["allow", "note", "blur", "withhold"]
     words: Words | None = None
     networks: tuple[NetworkFacts, ...] = ()
     sources: tuple[SourceFacts, ...] = ()
+    handling: Handling = "show"
+    reasons: tuple[Reason, ...] = ()
+    audit_head: str = ""
+    latent_mark: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,3 +220,12 @@ class SealedImage:
     infotext: str
     index: int
     thumbnail: bytes | None = None
+
+
+class SourceLook(Shape):
+    """What a picture that is to go into another shows. `people` counts faces; `nsfw` is a detector's score, 0..1; with
+    `problem` it could not be looked at, and is treated as a picture of a person."""
+
+    people: int = 0
+    nsfw: float = 0.0
+    problem: str = ""

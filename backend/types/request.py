@@ -150,7 +150,8 @@ class GenerationRequest(Shape):
     `bucket` pins the number of rows in a denoiser batch, to repeat an old picture bit by bit; None lets the engine
     choose. `format` is that of the sealed file, `quality` counts for JPEG and WebP. `resize_from` (width, height) draws
     the noise for another size (A1111's seed resize). `film` are the steps to keep small frames of, with `maps` also of
-    where each word of the prompt looked; neither changes the picture.
+    where each word of the prompt looked; neither changes the picture. `policy` tightens the one in force for
+    this request alone, `consent` declares that the people in the pictures brought agreed to what is made of them.
     """
 
     mode: Mode = "txt2img"
@@ -193,6 +194,8 @@ class GenerationRequest(Shape):
     format: FileFormat = "png"
     quality: int = Field(default=92, ge=50, le=100)
     bucket: Bucket | None = None
+    policy: Literal["", "shared", "classroom"] = ""
+    consent: bool = False
     client_extras: Mapping[str, Any] = {}
 
     def words_of(self, index: int) -> Words:
