@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
-from backend.errors import Conflict
+from backend.errors import Conflict, Refused
 from backend.inputs import Input
 from backend.models.catalog import Catalog
 from backend.ports import HistoryStore
 from backend.requests import images_left
 from backend.storage import Storage
-from backend.types import GenerationRequest, Job, ModelInfo, ModelKind, Relation, SourceImage
+from backend.types import GenerationRequest, Job, ModelInfo, ModelKind, Record, Relation, SourceImage, Verdict
 from backend.upscalers import LATENT, PIXEL
 from backend.wire import Work
 
@@ -29,14 +30,15 @@ def gather(job: Job, catalog: Catalog, pictures: Pictures, history: HistoryStore
     Conflict for a sheet without a single picture."""
     request = job.request
     done = [record.index for record in history.of_job(job.id)]
-    cells = tuple(_cells(request, history, storage))
+    shown = [history.of_job(job_id)[:1] if job_id else () for job_id in (request.grid.cells if request.grid else ())]
+    cells = tuple(_cell(records[0], storage) if records else None for records in shown)
     if request.grid and not any(cells):
         raise Conflict("None of the pictures of this sheet was made.", "Their jobs say why.")
     return Work(
         job.id,
         request,
         catalog.find(request.model),
-        job.verdict,
+        _no_milder(job.verdict, request, [record for records in shown for record in records], history),
         images_left(request, done),
         resources=tuple(_resources(request, catalog)),
         inputs=dict(_inputs(request, pictures)),
@@ -102,13 +104,23 @@ def _inputs(request: GenerationRequest, pictures: Pictures) -> Iterator[tuple[st
         yield name, SourceImage(name, str(found.path), found.media_type, relation)
 
 
-def _cells(request: GenerationRequest, history: HistoryStore, storage: Storage) -> Iterator[SourceImage | None]:
-    """The first picture of each job of a grid. A job without one leaves its place empty."""
-    for job_id in request.grid.cells if request.grid else ():
-        records = history.of_job(job_id) if job_id else ()
-        if records:
-            passport = records[0].passport
-            path = storage.path(records[0].path)
-            yield SourceImage(passport.sha256, str(path), passport.media_type, "component")
-        else:
-            yield None
+def _cell(record: Record, storage: Storage) -> SourceImage:
+    """A picture on a sheet: the first of its job."""
+    return SourceImage(record.passport.sha256, str(storage.path(record.path)), record.passport.media_type, "component")
+
+
+def _no_milder(verdict: Verdict, request: GenerationRequest, shown: Sequence[Record], history: HistoryStore) -> Verdict:
+    """What is made of covered pictures is handled at least as they are: neither small and side by side on a sheet nor
+    enlarged, converted or painted over does one of them escape its cover.
+
+    Raises Refused for a withheld one, which nobody but the owner may see.
+    """
+    if any(record.handling == "withhold" for record in shown):
+        raise Refused("A picture of this sheet is withheld.", "The owner decides in Review.", "grid")
+    brought = {name: record for name in request.inputs if (record := history.by_sha256(name))}
+    if any(record.handling == "withhold" for record in brought.values()):
+        raise Refused("A picture that this is made from is withheld.", "The owner decides in Review.", "init_image")
+    parent = brought.get(request.init_image or "")
+    if any(record.handling == "blur" for record in (*shown, *([parent] if parent else []))):
+        return replace(verdict, action="withhold" if verdict.action == "withhold" else "blur")
+    return verdict

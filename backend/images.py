@@ -15,17 +15,17 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageFilter, PngImagePlugin, features
 
 from backend import imagecolour as colour
 from backend import imagetext
 from backend.errors import InvalidParameter, UnreadableImage
 from backend.types import Pixels
 
-FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+FORMATS = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "AVIF": "image/avif"}
+"""What we write, and what is taken as it came where a file of ours is meant."""
 INPUT_FORMATS = {
     **FORMATS,
-    "AVIF": "image/avif",
     "GIF": "image/gif",
     "BMP": "image/bmp",
     "TIFF": "image/tiff",
@@ -33,11 +33,14 @@ INPUT_FORMATS = {
 PARAMETERS = "parameters"
 JPEG_SIDE = 65_535
 WEBP_SIDE = 16_383
+AVIF_SIDE = 65_535
+_AVIF_SPEED = 8  # of 10: libavif's default of 6 takes three times as long for a few percent of the size
 ResizeMode = Literal["stretch", "crop", "fill"]
 Mask = NDArray[np.uint8]
 """uint8, (height, width)."""
 
 _USER_COMMENT = 0x9286
+_PNG_XMP = "XML:com.adobe.xmp"  # XMP specification, part 3, 1.1.5
 _EXIF_IFD = 0x8769
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -85,15 +88,15 @@ def _told(data: bytes) -> str | None:
 
 
 def media_type(data: bytes) -> str:
-    """The media type told by the first bytes. Raises UnreadableImage for anything but PNG, JPEG and WebP."""
+    """The media type told by the first bytes. Raises UnreadableImage for anything but PNG, JPEG, WebP and AVIF."""
     name = _told(data)
     if name not in FORMATS:
-        raise UnreadableImage("The file is empty." if not data else "This is not a PNG, JPEG or WebP picture.")
+        raise UnreadableImage("The file is empty." if not data else "This is not a PNG, JPEG, WebP or AVIF picture.")
     return FORMATS[name]
 
 
 def input_type(data: bytes) -> str:
-    """As `media_type`, but for everything that may come in: AVIF, GIF, BMP and TIFF too. Raises UnreadableImage."""
+    """As `media_type`, but for everything that may come in: GIF, BMP and TIFF too. Raises UnreadableImage."""
     name = _told(data)
     if name is None:
         detail = "The file is empty." if not data else "This is not a picture of a known kind."
@@ -165,6 +168,7 @@ def _texts(image: Image.Image, chunks: Mapping[str, str]) -> tuple[dict[str, str
         found = imagetext.exif_texts(exif, exif.get_ifd(_EXIF_IFD))
     except colour.DAMAGE:
         found, orientation = {}, 1
+    chunks = {imagetext.XMP if name == _PNG_XMP else name: text for name, text in chunks.items()}
     for name, value in ((imagetext.XMP, image.info.get("xmp")), (imagetext.COMMENT, image.info.get("comment"))):
         text = value.decode("utf-8", errors="replace") if isinstance(value, bytes) else value
         if isinstance(text, str) and text:
@@ -236,6 +240,11 @@ def _is_drawn_in_alpha(pixels: Pixels, alpha: Mask) -> bool:
     return True
 
 
+def png_with_xmp(data: bytes, packet: str) -> bytes:
+    """A PNG of ours with an XMP packet; pixels and other texts stay as they are."""
+    return imagetext.with_png_text(data, _PNG_XMP, packet)
+
+
 def encode_png(pixels: Pixels, text: str | None = None) -> bytes:
     """Pixels to PNG bytes with `text` as the "parameters" chunk (iTXt when it is not Latin-1)."""
     info = PngImagePlugin.PngInfo()
@@ -252,20 +261,37 @@ def _is_latin1(text: str) -> bool:
     return True
 
 
-def encode_jpeg_file(pixels: Pixels, text: str | None = None, quality: int = 80) -> bytes:
+def encode_jpeg_file(pixels: Pixels, text: str | None = None, quality: int = 80, xmp: str | None = None) -> bytes:
     """Pixels to a JPEG to keep, `text` in Exif UserComment. Raises InvalidParameter if JPEG cannot hold it."""
     _check_sides(pixels, "JPEG", JPEG_SIDE, "Use PNG for a picture of this size.")
     try:
-        return _saved(pixels, "JPEG", quality=quality, **_exif(text))
+        return _saved(pixels, "JPEG", quality=quality, **_exif(text), **_xmp(xmp))
     except ValueError as error:  # the only one Pillow raises here: a segment holds 64 KiB
         detail = f"The parameters ({len(text or ''):,} characters) are too long for a JPEG."
         raise InvalidParameter("format", detail, "Use PNG or WebP, or leave the parameters out.") from error
 
 
-def encode_webp_file(pixels: Pixels, text: str | None = None, quality: int = 80, *, lossless: bool = False) -> bytes:
+def encode_webp_file(
+    pixels: Pixels, text: str | None = None, quality: int = 80, xmp: str | None = None, *, lossless: bool = False
+) -> bytes:
     """Pixels to a WebP to keep, `text` in Exif UserComment. Raises InvalidParameter for a side WebP cannot hold."""
     _check_sides(pixels, "WebP", WEBP_SIDE, "Use PNG for a picture of this size.")
-    return _saved(pixels, "WEBP", quality=quality, lossless=lossless, **_exif(text))
+    return _saved(pixels, "WEBP", quality=quality, lossless=lossless, **_exif(text), **_xmp(xmp))
+
+
+def writes_avif() -> bool:
+    """Whether the codec is there; Pillow's own packages have had it since version 11.3."""
+    return bool(features.check("avif"))
+
+
+def encode_avif_file(pixels: Pixels, text: str | None = None, quality: int = 80, xmp: str | None = None) -> bytes:
+    """Pixels to an AVIF to keep, `text` in Exif UserComment. Raises InvalidParameter without the codec."""
+    if not writes_avif():
+        raise InvalidParameter("format", "This machine's Pillow cannot write AVIF.", "Use PNG, JPEG or WebP.")
+    _check_sides(pixels, "AVIF", AVIF_SIDE, "Use PNG for a picture of this size.")
+    # One thread gives the same bytes on every machine; full colour resolution keeps the mark.
+    options = {"speed": _AVIF_SPEED, "max_threads": 1, "subsampling": "4:4:4"}
+    return _saved(pixels, "AVIF", quality=quality, **options, **_exif(text), **_xmp(xmp))
 
 
 def _check_sides(pixels: Pixels, kind: str, most: int, hint: str) -> None:
@@ -283,6 +309,24 @@ def _exif(text: str | None) -> dict[str, bytes]:
     return {"exif": exif.tobytes()}
 
 
+def _xmp(packet: str | None) -> dict[str, bytes]:
+    return {"xmp": packet.encode()} if packet else {}
+
+
+def metadata(data: bytes) -> dict[str, str]:
+    """Every text of a file by name (see Decoded.texts), without decoding its pixels. {} for what cannot be read."""
+    try:
+        kind = input_type(data)
+        plugin = next(name for name, media in INPUT_FORMATS.items() if media == kind)
+        chunks, data = imagetext.png_texts(data) if kind == "image/png" else ({}, data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(data), formats=(plugin,)) as image:
+                return _texts(image, chunks)[0]
+    except (UnreadableImage, imagetext.TooManyChunks, Image.DecompressionBombError, *colour.DAMAGE):
+        return {}
+
+
 def _saved(pixels: NDArray[np.uint8] | Image.Image, kind: str, **options: Any) -> bytes:
     out = io.BytesIO()
     image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
@@ -295,6 +339,17 @@ def encode_thumbnail(pixels: Pixels, side: int = 256) -> bytes | None:
     if max(pixels.shape[:2]) <= side:
         return None
     return _saved(_within(pixels, side), "WEBP", quality=80)
+
+
+def blurred(pixels: Pixels) -> Pixels:
+    """So much that only colours are left: for pictures that are covered, or not inspected yet."""
+    radius = max(pixels.shape[:2]) / 8
+    return np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(radius)), dtype=np.uint8)
+
+
+def encode_veil(pixels: Pixels, side: int = 128) -> bytes:
+    """What stands for a covered picture: a WebP of its colours alone, never larger than `side` pixels."""
+    return _saved(blurred(np.asarray(_within(pixels, side))), "WEBP", quality=60)
 
 
 def encode_preview(pixels: Pixels, quality: int = 80) -> bytes:

@@ -62,6 +62,14 @@ def png_texts(data: bytes) -> tuple[dict[str, str], bytes]:
     return texts, b"".join(kept)
 
 
+def with_png_text(data: bytes, keyword: str, text: str) -> bytes:
+    """The same PNG with one more text, as an iTXt chunk behind the header (PNG specification, 11.3.4.4)."""
+    body = b"iTXt" + keyword.encode("latin-1") + b"\0\0\0\0\0" + text.encode()
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    behind = _PNG_START + 12 + struct.unpack_from(">I", data, _PNG_START)[0]
+    return data[:behind] + chunk + data[behind:]
+
+
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """(name, whole chunk) in file order; what is no chunk comes as one last piece without a name."""
     place = _PNG_START

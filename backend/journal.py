@@ -28,7 +28,7 @@ RECOVERY = ("trash", "finish", "clear", "leftovers", "quarantine", "interrupt")
 REMOVAL = ("trash", "delete", "purge")
 """The same for `Journal.remove`."""
 
-_SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
+_SUFFIXES = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/avif": "avif"}
 
 
 @dataclass(frozen=True, slots=True)

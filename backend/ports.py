@@ -102,6 +102,10 @@ class SafetyDesk(Protocol):
 
     def seal(self, checked: CheckedImage) -> SealedImage: ...
 
+    def harmless(self, pixels: Pixels, verdict: Verdict) -> bool:
+        """Whether a preview may be seen as it is; in doubt it may not."""
+        ...
+
 
 class Verifier(Protocol):
     """Any picture -> what can be said about it."""

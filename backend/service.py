@@ -9,9 +9,10 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from backend import images, queue, wire
+from backend.auditing import refusal_facts, texts_of, verdict_facts
 from backend.errors import (
     Broken,
     Busy,
@@ -29,6 +30,7 @@ from backend.gather import gather
 from backend.hooks import Hooks, NoHooks, names_of
 from backend.ids import new_id
 from backend.journal import Journal
+from backend.latents import LatentDesk
 from backend.library import LibraryDesk
 from backend.line import Line
 from backend.plans import PlanDesk
@@ -38,8 +40,10 @@ from backend.settings import Settings
 from backend.storage import Storage
 from backend.supervisor import EngineLink
 from backend.training import TrainingDesk
+from backend.trust import Trust, TrustDesk
 from backend.types import (
     Event,
+    GenerationRequest,
     HistoryPage,
     HistoryQuery,
     Job,
@@ -55,6 +59,9 @@ from backend.types import (
 
 _LOG = logging.getLogger(__name__)
 EngineState = Literal["starting", "ready", "restarting", "failed", "stopped"]
+Part = TypeVar("Part", wire.Frame, wire.Maps)
+_STRICTER = ("", "shared", "classroom")
+"""Policies that a request may ask for, the mildest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,17 +104,21 @@ class Service:
         admission: Admission,
         verifier: Verifier,
         link: EngineLink,
+        trust: Trust,
         hooks: Hooks | None = None,
+        latents: LatentDesk | None = None,
     ) -> None:
         self.settings = settings
         self.library = library
         self._hooks: Hooks = hooks or NoHooks()
         self.plans = PlanDesk(self, self._hooks, names_of(library), settings)
         self._stores = stores
+        self.trust = TrustDesk(trust, stores.history, stores.storage)
         self._catalog = library.catalog
         self._admission = admission
         self._verifier = verifier
         self._link = link
+        self._latents = latents
         self._events = EventLog()
         self._lock = threading.RLock()
         self._line = Line()
@@ -116,7 +127,8 @@ class Service:
         self._detail = "The engine is starting."
         self._device: str | None = None
         self._loaded = wire.Loaded(())
-        self.trainings = TrainingDesk(self, library, admission, link, settings)
+        self.trainings = TrainingDesk(self, library, _OnRecord(admission, self.trust), link, settings)
+        self.audits = trust.open_audits(self)
 
     def start(self) -> None:
         self._link.start(self._hear)
@@ -128,6 +140,7 @@ class Service:
         self.trainings.close()
         for job_id in (*self._line.running, *self._line.waiting):
             self._settle(job_id, "interrupted")
+        self.audits.close()
 
     # ---- jobs
 
@@ -139,17 +152,22 @@ class Service:
 
     def admit(self, fields: Mapping[str, Any], principal: Principal) -> Job:
         """A request as the job it would be, checked and admitted; `enqueue` takes it up. Raises as `submit`."""
-        request = checked(self._hooks.changed_fields(fields, principal), self.library.library, self.settings)
+        changed = _no_looser(fields, self._hooks.changed_fields(fields, principal))
+        request = checked(changed, self.library.library, self.settings)
         self._check_can_run()
         now = datetime.now(UTC)
+        job_id = new_id()
+        texts = texts_of(request)
         try:
             verdict = self._admission.admit(request, principal)
         except Refused as error:
+            self.trust.record("refusal", principal, {"job": job_id, **refusal_facts(error)}, texts)
             silent = Verdict("note", "refused")
-            job = Job(new_id(), request, principal, "refused", now, now, silent, problem=asdict(error.problem))
+            job = Job(job_id, request, principal, "refused", now, now, silent, problem=asdict(error.problem))
             self._stores.jobs.add(job)
             raise
-        return Job(new_id(), request, principal, "queued", now, now, verdict)
+        head = self.trust.record("verdict", principal, {"job": job_id, **verdict_facts(verdict)}, texts)
+        return Job(job_id, request, principal, "queued", now, now, replace(verdict, audit_head=head))
 
     def enqueue(self, jobs: Sequence[Job]) -> None:
         """Queue admitted jobs, all of them or none. Raises Busy if they are more than may wait."""
@@ -175,12 +193,29 @@ class Service:
             raise
 
     def resume(self, job_id: str, principal: Principal) -> Job:
-        """Queue an interrupted job again; pictures that it has already made are kept and not made twice."""
+        """Queue an interrupted job again; pictures that it has already made are kept and not made twice.
+
+        The policy may have changed since, so it is admitted anew; one that is refused stays as it is.
+        """
         self._check_can_run()
+        verdict = self._admitted_again(self.job(job_id), principal)
         with self._lock:
-            job = self._stores.jobs.move(job_id, "queued")
+            job = replace(self._stores.jobs.move(job_id, "queued"), verdict=verdict)
             self._enqueue(job)
         return job
+
+    def _admitted_again(self, job: Job, principal: Principal) -> Verdict:
+        """The verdict under the policy in force; the old one for a job that cannot go on anyway."""
+        if job.state != "interrupted":
+            return job.verdict
+        texts, facts = texts_of(job.request), {"job": job.id, "resumed": True}
+        try:
+            verdict = self._admission.admit(job.request, job.principal)
+        except Refused as error:
+            self.trust.record("refusal", principal, {**facts, **refusal_facts(error)}, texts)
+            raise
+        head = self.trust.record("verdict", principal, {**facts, **verdict_facts(verdict)}, texts)
+        return replace(verdict, audit_head=head)
 
     def cancel(self, job_id: str, principal: Principal) -> Job:
         """Takes effect at once for a waiting job, within one step for a running one."""
@@ -245,12 +280,18 @@ class Service:
         return self._events.preview(job_id)
 
     def frames(self, job_id: str) -> Mapping[tuple[int, int], wire.Frame]:
-        """A film by (picture, step), where the request asked for one."""
-        return self._events.frames(job_id)
+        """A film by (picture, step), where the request asked for one and the picture is not covered."""
+        return self._uncovered(job_id, self._events.frames(job_id))
 
     def maps(self, job_id: str) -> Mapping[tuple[int, int], wire.Maps]:
-        """Where the words of the prompt looked, by (picture, step), where the request asked for it."""
-        return self._events.maps(job_id)
+        """Where the words of the prompt looked, by (picture, step), where the request asked for it and the picture is
+        not covered."""
+        return self._uncovered(job_id, self._events.maps(job_id))
+
+    def _uncovered(self, job_id: str, parts: Mapping[tuple[int, int], Part]) -> Mapping[tuple[int, int], Part]:
+        """A glance at a preview may find harmless what the inspection of the picture, or its owner, then covers."""
+        covered = {record.index for record in self.of_job(job_id) if record.handling != "show"} if parts else set()
+        return {key: part for key, part in parts.items() if key[0] not in covered}
 
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
         """Block until the job is through (or `timeout` seconds have passed) and return it."""
@@ -272,21 +313,21 @@ class Service:
     def of_job(self, job_id: str) -> tuple[Record, ...]:
         return self._stores.history.of_job(job_id)
 
-    def file(self, record_id: str) -> Path:
-        """The file with the signed bytes."""
-        return self._stores.storage.path(self.record(record_id).path)
+    def file(self, record_id: str, principal: Principal, *, reveal: bool = False) -> Path:
+        """The file with the signed bytes. Raises Covered for a picture that may not be seen, or not without asking."""
+        return self.trust.uncovered(self.record(record_id), principal, reveal=reveal)
 
     def thumbnail(self, record_id: str) -> Path:
-        """A small WebP, or the file itself where it is small enough."""
-        record = self.record(record_id)
-        small = record.thumbnail_path and self._stores.storage.path(record.thumbnail_path)
-        return small if small and small.is_file() else self._stores.storage.path(record.path)
+        """A small WebP, blurred while the picture is covered, or the file itself where it is small enough."""
+        return self.trust.thumbnail(self.record(record_id))
 
     def rate(self, record_id: str, rating: int) -> Record:
         return self._stores.history.rate(record_id, rating)
 
-    def delete(self, record_id: str) -> Record:
+    def delete(self, record_id: str, principal: Principal) -> Record:
         """Remove a picture, its row and its files."""
+        record = self.record(record_id)
+        self.trust.record("deletion", principal, {"record": record.id, "sha256": record.passport.sha256})
         return self._stores.journal.remove(record_id)
 
     def filters(self) -> Mapping[str, tuple[str, ...]]:
@@ -382,7 +423,7 @@ class Service:
     # ---- what the engine says (one thread, in order)
 
     def _hear(self, message: wire.FromEngine) -> None:
-        for listener in (self._on_message, self.trainings.hear):
+        for listener in (self._on_message, self.trainings.hear, *((self._latents.hear,) if self._latents else ())):
             try:
                 listener(message)
             except SignetError as error:
@@ -451,6 +492,8 @@ class Service:
             _LOG.exception("trace %s", trace)
             problem = Broken(trace).problem
         else:
+            if record.handling != "show":  # the newest preview may be of it
+                self._events.drop_preview(job_id)
             self._tell(job_id, "image", record_id=record.id)
             self._hooks.picture_kept(record)
             return
@@ -508,6 +551,34 @@ class Service:
     def _tell(self, job_id: str, phase: Phase, **what: Any) -> None:
         plain = Event(job_id, 0, phase, **what)
         self._events.add(job_id, lambda seq, preview: replace(plain, seq=seq, preview=preview))
+
+
+@dataclass(frozen=True, slots=True)
+class _OnRecord:
+    """Admission of texts that are no job, such as captions: a refusal goes on record all the same."""
+
+    admission: Admission
+    trust: TrustDesk
+
+    def admit(self, request: GenerationRequest, principal: Principal) -> Verdict:
+        try:
+            return self.admission.admit(request, principal)
+        except Refused as error:
+            facts = {"in": "training", **refusal_facts(error)}
+            self.trust.record("refusal", principal, facts, texts_of(request))
+            raise
+
+
+def _no_looser(asked: Mapping[str, Any], changed: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What extensions made of a request, without loosening it: a stricter policy that was asked for stays, and nobody's
+    consent is declared for them."""
+    kept = dict(changed)
+    policies = (asked.get("policy") or "", changed.get("policy") or "")
+    if all(policy in _STRICTER for policy in policies):
+        kept["policy"] = max(policies, key=_STRICTER.index)
+    if changed.get("consent") and not asked.get("consent"):
+        kept["consent"] = asked.get("consent")
+    return kept
 
 
 def _does_not_start(detail: str) -> Unavailable:

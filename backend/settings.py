@@ -57,10 +57,16 @@ class Settings(BaseSettings):
     inputs_limit_mb: int = Field(2048, ge=16, description="Room for pictures people bring; the oldest go first.")
     disk_reserve_mb: int = Field(64, ge=0, description="New jobs are refused when less disk than this is free.")
 
-    watermark: Literal["signet-dct", "dwtDct", "dwtDctSvd", "rivaGan"] = Field(
-        "signet-dct", description="Invisible mark in every picture. Only signet-dct survives everyday edits; see docs."
+    watermark: Literal["signet-tile", "signet-dct", "dwtDct", "dwtDctSvd", "rivaGan"] = Field(
+        "signet-tile", description="Invisible mark in every picture. Only signet-tile survives crops and turns."
+    )
+    latent_mark: Literal["off", "gaussian-shading", "tree-ring"] = Field(
+        "off", description="Mark in the noise that pictures grow from; changes which picture a seed gives."
     )
     nsfw_threshold: float = Field(0.8, gt=0, lt=1, description="OpenNSFW score from which a picture is flagged.")
+    drawn_threshold: float = Field(
+        0.8, gt=0, lt=1, description="nsfwjs score (drawn and explicit) from which a picture is flagged."
+    )
     nudenet: bool = Field(
         False, description="Let NudeNet look at every picture too; needs the optional package nudenet==3.4.2, AGPL-3.0."
     )
@@ -70,6 +76,23 @@ class Settings(BaseSettings):
     )
     prompt_in_credentials: bool = Field(False, description="Write prompt and seed into the Content Credentials.")
     prompt_in_infotext: bool = Field(True, description='Write the A1111 "parameters" text into the file.')
+    audit_texts: bool = Field(
+        False, description="Keep prompts beside the audit log until they are erased; else only salted commitments."
+    )
+    audit_text_days: int = Field(
+        0, ge=0, description="Erase texts of the audit log after so many days, at each start; 0 keeps them."
+    )
+    label_metadata: bool = Field(
+        True, description="Write IPTC's source type and China's AIGC key into the file's metadata, before it is signed."
+    )
+    timestamp_url: str = Field(
+        "",
+        description="RFC 3161 time-stamp authority (https) asked for every picture; it learns a hash and your address. "
+        "Not asked with offline.",
+    )
+    timestamp_optional: bool = Field(
+        False, description="Let a picture leave without a time stamp if the authority fails, and record it."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much the log says.")
 
     @property
@@ -99,8 +122,28 @@ class Settings(BaseSettings):
         return self.data / "wildcards"
 
     @property
+    def opt_out_file(self) -> Path:
+        """Names of people who do not want to be drawn here, one a line; the owner keeps it."""
+        return self.data / "opt-out.txt"
+
+    @property
+    def policy_file(self) -> Path:
+        """The owner's policy; changed in the studio, not by hand."""
+        return self.data / "policy.toml"
+
+    @property
+    def audits(self) -> Path:
+        """Bias audits, a folder for each."""
+        return self.data / "audits"
+
+    @property
     def keys(self) -> Path:
         return self.data / "keys"
+
+    @property
+    def trust(self) -> Path:
+        """Certificates of the authorities whose signers count as trusted."""
+        return self.data / "trust"
 
     @classmethod
     def settings_customise_sources(

@@ -24,7 +24,7 @@ QUARANTINE = ".quarantine"
 STEPS = ("write", "fsync", "rename", "fsync-folder")
 """The arrows of one write, in order."""
 
-_NAME = r"[a-z0-9-]{1,80}\.(?:png|jpg|webp)"
+_NAME = r"[a-z0-9-]{1,80}\.(?:png|jpg|webp|avif)"
 _SAFE = re.compile(rf"(?:[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}|{re.escape(THUMBNAILS)})/{_NAME}")
 _TEMPORARY = re.compile(rf"\.{_NAME}\.tmp")
 _TRASHED = re.compile(rf"\.({_NAME})\.trash")

@@ -21,6 +21,8 @@ from backend.wire import (
     EngineConfig,
     FromEngine,
     GaveUp,
+    Invert,
+    Inverted,
     Ready,
     Stop,
     ToEngine,
@@ -53,6 +55,8 @@ class EngineLink(Protocol):
     def submit(self, work: Work) -> None: ...
 
     def train(self, order: Train) -> None: ...
+
+    def invert(self, order: Invert) -> None: ...
 
     def cancel(self, job_id: str) -> None: ...
 
@@ -99,6 +103,10 @@ class Supervisor:
 
     def train(self, order: Train) -> None:
         self._busy.add(order.job_id)
+        self._send(order)
+
+    def invert(self, order: Invert) -> None:
+        self._busy.add(order.ask_id)
         self._send(order)
 
     def cancel(self, job_id: str) -> None:
@@ -188,7 +196,7 @@ class Supervisor:
                     continue
                 case Ready():
                     came_up = True
-                case Ended(job_id):
+                case Ended(job_id) | Inverted(ask_id=job_id):
                     self._busy.discard(job_id)
             on_message(message)
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from backend.errors import Problem
 from backend.ports import SafetyDesk
@@ -60,6 +63,23 @@ class Train:
     model: ModelInfo
     folder: Path
     output: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Invert:
+    """Studio to engine: from a picture back to the noise that `model` would make it from, by `steps` of the model.
+
+    `picture` is a PNG, JPEG or WebP; it is brought to `width` x `height` pixels, 0 for its own. Without `load` the
+    model must be in memory. Cancel with the same id stops it.
+    """
+
+    ask_id: str
+    model: ModelInfo
+    picture: bytes = field(repr=False)
+    width: int = 0
+    height: int = 0
+    steps: int = 20
+    load: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +179,15 @@ class Trained:
 
 
 @dataclass(frozen=True, slots=True)
+class Inverted:
+    """The noise, float32 (1, channels, height, width) in latents, or why there is none; neither if it was cancelled."""
+
+    ask_id: str
+    latent: NDArray[np.float32] | None = field(default=None, repr=False)
+    problem: Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """Which models are in memory now, least recently used first. `used` of `budget` bytes are taken by weights."""
 
@@ -181,18 +210,33 @@ class GaveUp:
     detail: str
 
 
-ToEngine = Work | Train | Cancel | Unload | Stop
-FromEngine = Ready | Progress | Preview | Frame | Maps | Sealed | Ended | Trained | Loaded | Crashed | GaveUp
+ToEngine = Work | Train | Invert | Cancel | Unload | Stop
+FromEngine = Ready | Progress | Preview | Frame | Maps | Sealed | Ended | Trained | Inverted | Loaded | Crashed | GaveUp
+
+
+class NoiseMark(Protocol):
+    """A keyed mark in the noise that pictures begin with; safety.watermark.latent has them."""
+
+    @property
+    def name(self) -> str: ...
+
+    def carries(self, shape: tuple[int, ...]) -> bool:
+        """Whether noise of this shape has room for the mark."""
+        ...
+
+    def shape(self, drawn: NDArray[np.float32], nonce: int) -> NDArray[np.float32]:
+        """Marked noise in place of `drawn`, standard normal of shape (1, channels, height, width)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
     """All an engine process needs; it must survive the way into a spawned process.
 
-    `open_desk` builds the safety desk inside the engine. `warm` is loaded before the first request. `memory` is the
-    budget for weights in bytes. `previews_per_second` counts per job. `logs` is the folder for engine.log,
-    `encoders` are folders with the vision models of IP-Adapters, `preprocessors` the one with preprocessors'
-    weights. `stream` fetches layers from main memory as they run.
+    `open_desk` builds the safety desk inside the engine, `open_mark` the mark for the noise, if there is one. `warm` is
+    loaded before the first request. `memory` is the budget for weights in bytes. `previews_per_second` counts per job.
+    `logs` is the folder for engine.log, `encoders` are folders with the vision models of IP-Adapters, `preprocessors`
+    the one with preprocessors' weights. `stream` fetches layers from main memory as they run.
     """
 
     open_desk: Callable[[], SafetyDesk]
@@ -209,3 +253,4 @@ class EngineConfig:
     attention: str = "auto"
     encoders: tuple[Path, ...] = ()
     preprocessors: Path | None = None
+    open_mark: Callable[[], NoiseMark] | None = None

@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
 from backend.errors import NotFound
-from backend.types import HistoryPage, HistoryQuery, Passport, Record
-from db import pages, search
+from backend.types import HistoryPage, HistoryQuery, Record
+from db import pages, reading, search
 from db.engine import Database
 from db.jobs import count_images, move_within
-from db.tables import intents, jobs, records
+from db.reading import read
+from db.tables import intents, jobs, records, reviews
 
 _MARKS_AT_A_TIME = 10_000
 
 
-def _read(row: Row[Any]) -> Record:
-    return Record(
-        id=row.id,
-        job_id=row.job_id,
-        index=row.idx,
-        path=row.path,
-        thumbnail_path=row.thumbnail_path,
-        passport=Passport.model_validate(row.passport),
-        infotext=row.infotext,
-        rating=row.rating,
-        tags=tuple(row.tags),
-    )
+def _mark_id(record: Record) -> int:
+    """The number that its mark leads back from. A mark that was kept leads to another picture, so this one gets a
+    number of its own, which no mark has."""
+    if record.passport.watermark.kept:
+        return int.from_bytes(hashlib.sha256(f"kept {record.id}".encode()).digest()[:6], "big")
+    return int(record.passport.watermark.mark_id, 16)
 
 
 def _row(record: Record) -> dict[str, Any]:
@@ -42,7 +38,7 @@ def _row(record: Record) -> dict[str, Any]:
         "sampler": passport.request.sampler,
         "rating": record.rating,
         "sha256": passport.sha256,
-        "mark_id": int(passport.watermark.mark_id, 16),
+        "mark_id": _mark_id(record),
         "path": record.path,
         "thumbnail_path": record.thumbnail_path,
         "prompt": search.cleaned(passport.request.prompt),
@@ -50,6 +46,7 @@ def _row(record: Record) -> dict[str, Any]:
         "tags": list(record.tags),
         "infotext": record.infotext,
         "passport": passport.model_dump(mode="json"),
+        "handling": record.handling,
     }
 
 
@@ -100,8 +97,8 @@ class SqlHistory:
 
     def _one(self, condition: Any) -> Record | None:
         with self._database.reading() as connection:
-            row = connection.execute(select(records).where(condition)).one_or_none()
-        return None if row is None else _read(row)
+            row = connection.execute(reading.question().where(condition)).one_or_none()
+        return None if row is None else read(row)
 
     def page(self, query: HistoryQuery) -> HistoryPage:
         """Newest first. Raises InvalidParameter for a bad cursor, limit or rating, never for the words of `text`."""
@@ -110,7 +107,15 @@ class SqlHistory:
             rows = connection.execute(question).all()
         shown = rows[: query.limit]
         following = pages.cursor_of(shown[-1].seq) if len(rows) > len(shown) else None
-        return HistoryPage(records=tuple(_read(row) for row in shown), next=following)
+        return HistoryPage(records=tuple(read(row) for row in shown), next=following)
+
+    def latent_seeds(self) -> tuple[tuple[str, int], ...]:
+        """(record id, seed) of every picture that carries a mark in its noise."""
+        document = records.c.passport
+        marked = document["latent_mark"].as_string()
+        query = select(records.c.id, document["seed"].as_integer()).where(marked.is_not(None), marked != "")
+        with self._database.reading() as connection:
+            return tuple((name, seed) for name, seed in connection.execute(query.order_by(records.c.seq)))
 
     def marks(self) -> Iterable[tuple[str, int]]:
         """(record id, 48-bit mark id) of every picture, oldest first; read in parts, so no transaction stays open."""
@@ -124,27 +129,34 @@ class SqlHistory:
             yield from ((row.id, row.mark_id) for row in part)
             seq = part[-1].seq
 
+    def audit_heads(self) -> Iterable[str]:
+        """The heads of the audit log that Passports quote, each once: every picture is a witness of the log."""
+        head = records.c.passport["audit_head"].as_string()
+        with self._database.reading() as connection:
+            return tuple(connection.scalars(select(head).where(head != "").distinct()))
+
     def of_job(self, job_id: str) -> tuple[Record, ...]:
         """In order of index."""
-        question = select(records).where(records.c.job_id == job_id).order_by(records.c.idx)
+        question = reading.question().where(records.c.job_id == job_id).order_by(records.c.idx)
         with self._database.reading() as connection:
-            return tuple(_read(row) for row in connection.execute(question))
+            return tuple(read(row) for row in connection.execute(question))
 
     def rate(self, record_id: str, rating: int) -> Record:
         """Give 0 to 5 stars. Raises InvalidParameter or NotFound."""
         pages.check_rating(rating)
         with self._database.writing() as connection:
             connection.execute(records.update().where(records.c.id == record_id).values(rating=rating))
-            return _read(_present(connection, record_id))
+            return read(_present(connection, record_id))
 
     def delete(self, record_id: str) -> Record:
-        """Remove the row and return what it was. Raises NotFound."""
+        """Remove the row, with what was decided about it, and return what it was. Raises NotFound."""
         with self._database.writing() as connection:
             row = _present(connection, record_id)
             connection.execute(records.delete().where(records.c.seq == row.seq))
+            connection.execute(reviews.delete().where(reviews.c.record_id == record_id))
             search.drop(connection, row.seq, row.prompt, row.negative)
             count_images(connection, row.job_id)
-        return _read(row)
+        return read(row)
 
     def choices(self) -> Mapping[str, tuple[str, ...]]:
         """Distinct values for the filters: {"model": (...), "sampler": (...)}, sorted."""
@@ -156,7 +168,7 @@ class SqlHistory:
 
 
 def _present(connection: Connection, record_id: str) -> Row[Any]:
-    row = connection.execute(select(records).where(records.c.id == record_id)).one_or_none()
+    row = connection.execute(reading.question().where(records.c.id == record_id)).one_or_none()
     if row is None:
         raise NotFound("picture", record_id)
     return row

@@ -18,7 +18,6 @@ from db.tables import jobs, records
 
 def read_job(row: Row[Any]) -> Job:
     """A row of `jobs` as the shape everybody knows."""
-    reasons = tuple(SpokenReason(**reason) for reason in row.verdict["reasons"])
     return Job(
         id=row.id,
         request=GenerationRequest.model_validate(row.request),
@@ -26,11 +25,17 @@ def read_job(row: Row[Any]) -> Job:
         state=row.state,
         created=row.created,
         updated=row.updated,
-        verdict=Verdict(row.verdict["action"], row.verdict["policy"], reasons),
+        verdict=_verdict(row.verdict),
         attempt=row.attempt,
         images=row.images,
         problem=row.problem,
     )
+
+
+def _verdict(kept: Mapping[str, Any]) -> Verdict:
+    """All that was decided, so that a job that is resumed is treated by the policy under which it was admitted."""
+    reasons = tuple(SpokenReason(**reason) for reason in kept["reasons"])
+    return Verdict(**{**kept, "reasons": reasons})
 
 
 def move_within(

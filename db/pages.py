@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, and_, false, select
 
 from backend.errors import InvalidParameter
 from backend.types import HistoryQuery
-from db import search
+from db import reading, search
 from db.tables import records, utc
 
 MAX_PAGE = 500
@@ -75,7 +75,7 @@ def page_question(query: HistoryQuery, *, sqlite: bool) -> Select[Any]:
         keys = keys.where(order < seq_of(query.before))
     keys = keys.where(and_(True, *_filters(query)))
     found = keys.order_by(order.desc()).limit(query.limit + 1).subquery("found")
-    return select(records).join(found, records.c.seq == found.c.seq).order_by(records.c.seq.desc())
+    return reading.question().join(found, records.c.seq == found.c.seq).order_by(records.c.seq.desc())
 
 
 def _filters(query: HistoryQuery) -> list[ColumnElement[bool]]:
@@ -86,6 +86,8 @@ def _filters(query: HistoryQuery) -> list[ColumnElement[bool]]:
         wanted.append(records.c.sampler == query.sampler)
     if query.rating is not None and check_rating(query.rating):
         wanted.append(records.c.rating >= query.rating)
+    if query.handling is not None:
+        wanted.append(records.c.handling == query.handling)
     if query.since is not None:
         wanted.append(records.c.created >= utc(query.since))
     if query.until is not None:

@@ -15,8 +15,10 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     SmallInteger,
     Table,
@@ -104,6 +106,8 @@ records = Table(
     Column("tags", DOCUMENT, nullable=False),
     Column("infotext", Text, nullable=False),
     Column("passport", DOCUMENT, nullable=False),
+    # How it may be shown now. The default is the strictest, for a row that somebody else might write.
+    Column("handling", Text, nullable=False, server_default="withhold"),
     CheckConstraint("rating BETWEEN 0 AND 5", name="rating"),
     UniqueConstraint("id"),
     UniqueConstraint("job_id", "idx"),
@@ -113,6 +117,7 @@ records = Table(
     Index(None, "model", "seq"),
     Index(None, "sampler", "seq"),
     Index(None, "rating", "seq"),
+    Index(None, "handling", "seq"),
     sqlite_autoincrement=True,
 )
 
@@ -124,4 +129,41 @@ intents = Table(
     Column("record", DOCUMENT, nullable=False),
     UniqueConstraint("id"),
     sqlite_autoincrement=True,
+)
+
+# The newest decision about a picture; earlier ones are in the audit log.
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("seq", KEY, primary_key=True),
+    Column("record_id", Text, nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("decided", UtcTime, nullable=False),
+    Column("note", Text, nullable=False),
+    UniqueConstraint("record_id"),
+    Index(None, "decision"),
+    sqlite_autoincrement=True,
+)
+
+# Rows are added one after the other and never changed; triggers, made by the migration, see to it. What an entry says
+# is in `body` alone, so that no column beside it could say something else.
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("seq", KEY, primary_key=True, autoincrement=False),
+    Column("body", Text, nullable=False),
+    Column("prev_hash", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+)
+
+# Texts of entries, with their salts: they may be erased, never changed. `text` is UTF-8, empty where only the
+# commitment in the entry is kept.
+audit_texts = Table(
+    "audit_texts",
+    metadata,
+    Column("seq", KEY, ForeignKey("audit_entries.seq"), primary_key=True, autoincrement=False),
+    Column("name", Text, primary_key=True),
+    Column("salt", LargeBinary, nullable=False),
+    Column("text", LargeBinary),
 )

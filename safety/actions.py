@@ -5,7 +5,10 @@ of pictures, or a picture was made from words, perhaps guided by others. `c2pa.o
 picture has its own. Whatever diffusion repaints is declared as partly made by AI, wherever on the canvas it was.
 
 Making larger without diffusion adds nothing that was not there, so it is a proportional resize; if a trained upscaler
-did it, `c2pa.enhanced` says so.
+did it, `c2pa.enhanced` says so. Another format of the same picture is `c2pa.converted`, which is no edit.
+
+Models are inputs of the step in which they ran. A mark that was in the picture already is not put in again, so there is
+no step for it.
 """
 
 from __future__ import annotations
@@ -27,14 +30,20 @@ Labels = Mapping[Relation, Sequence[str]]
 Action = dict[str, Any]
 
 
-def only_enlarged(request: GenerationRequest) -> bool:
-    """Whether no model painted anything: the picture was made larger and that is all."""
-    return request.mode == "upscale" and not (request.upscale and request.upscale.diffusion)
+def source_type(request: GenerationRequest, networks: Sequence[NetworkFacts], *, parent: bool) -> str | None:
+    """IPTC's digital source type of the finished picture; None where it is still whatever its parent was."""
+    if request.mode == "grid" or (request.paints and parent):
+        return PARTLY_GENERATED
+    if request.paints:
+        return FULLY_GENERATED
+    return ENHANCED if any(network.kind == "upscaler" for network in networks) else None
 
 
-def history(request: GenerationRequest, networks: Sequence[NetworkFacts], labels: Labels) -> list[Action]:
-    """The actions before the mark, without agent and time."""
-    inputs = labels.get("input", ())
+def history(
+    request: GenerationRequest, networks: Sequence[NetworkFacts], labels: Labels, models: Sequence[str] = ()
+) -> list[Action]:
+    """The actions before the mark, without agent and time. `models` are the labels of the models that ran."""
+    inputs = (*labels.get("input", ()), *models)
     if parents := labels.get("parent", ()):
         return [_with({"action": "c2pa.opened"}, parents), *_changes(request, networks, inputs)]
     if request.mode == "grid":
@@ -44,13 +53,15 @@ def history(request: GenerationRequest, networks: Sequence[NetworkFacts], labels
 
 
 def _changes(request: GenerationRequest, networks: Sequence[NetworkFacts], inputs: Sequence[str]) -> list[Action]:
-    if not only_enlarged(request):
+    if request.mode == "convert":
+        return [{"action": "c2pa.converted"}]
+    if request.paints:
         edited: Action = {"action": "c2pa.edited", "digitalSourceType": PARTLY_GENERATED}
         return [_with(edited, inputs, {f"{NAMESPACE}.mode": request.mode})]
-    resized = _with({"action": "c2pa.resized.proportional"}, inputs)
     if any(network.kind == "upscaler" for network in networks):
-        return [resized, {"action": "c2pa.enhanced", "digitalSourceType": ENHANCED}]
-    return [resized]
+        enhanced: Action = {"action": "c2pa.enhanced", "digitalSourceType": ENHANCED}
+        return [{"action": "c2pa.resized.proportional"}, _with(enhanced, inputs)]
+    return [_with({"action": "c2pa.resized.proportional"}, inputs)]
 
 
 def _with(action: Action, labels: Sequence[str], parameters: Mapping[str, Any] | None = None) -> Action:

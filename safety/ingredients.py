@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Protocol
 
 from backend.types import CredentialReport, GenerationRequest, SourceFacts, SourceImage
+from safety import labels
 from safety.errors import Unsealable
 
 CARRIED_AT_MOST = 4 * 2**20
 """Bytes of strangers' credentials that one picture takes over, all its sources together."""
-_CHANGES_A_PICTURE = ("img2img", "inpaint", "upscale")
+_CHANGES_A_PICTURE = ("img2img", "inpaint", "upscale", "convert")
 _NO_PLACE = "Its credentials are larger than what a picture takes over from others (4 MB); they stay with the source."
 _NO_WAY = "Its credentials are too damaged to be taken over; they stay with the source."
 _NO_READER = "Credentials cannot be read from a file of this kind."
@@ -37,11 +38,14 @@ class Reader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ingredient:
-    """One source. `data` are its bytes if its credentials come along, None if it is recorded by its hash alone."""
+    """One source. `data` are its bytes if its credentials come along, None if it is recorded by its hash alone.
+    `declared` is what it is said to be (IPTC's digital source type), by its credentials or, without any, by its labels.
+    """
 
     facts: SourceFacts
     media_type: str
     data: bytes | None = None
+    declared: str | None = None
 
 
 def ingredients(request: GenerationRequest, sources: Sequence[SourceImage], reader: Reader) -> tuple[Ingredient, ...]:
@@ -73,21 +77,32 @@ def _opened(related: Mapping[SourceFacts, SourceImage], reader: Reader) -> Itera
     for facts, source in sorted(related.items(), key=lambda each: each[0].relation != "parent"):
         data = _proven(source)
         if not reader.reads(source.media_type):
-            yield Ingredient(facts.model_copy(update={"note": _NO_READER}), source.media_type)
+            yield Ingredient(
+                facts.model_copy(update={"note": _NO_READER}), source.media_type, None, labels.declared(data)
+            )
             continue
         report = reader.read(data, source.media_type)
         if report.state == "absent":
             note = _ELSEWHERE if report.failures else ""
-            yield Ingredient(facts.model_copy(update={"note": note}), source.media_type)
+            yield Ingredient(facts.model_copy(update={"note": note}), source.media_type, None, labels.declared(data))
             continue
+        declared = _declared(report) or labels.declared(data)
         known = facts.model_copy(update={"credentials": report.state})
         size = reader.weight(data, source.media_type)
         if size is None or size > left:
             note = _NO_WAY if size is None else _NO_PLACE
-            yield Ingredient(known.model_copy(update={"note": note}), source.media_type)
+            yield Ingredient(known.model_copy(update={"note": note}), source.media_type, None, declared)
             continue
         left -= size
-        yield Ingredient(known.model_copy(update={"carried": True}), source.media_type, data)
+        yield Ingredient(known.model_copy(update={"carried": True}), source.media_type, data, declared)
+
+
+def _declared(report: CredentialReport) -> str | None:
+    """What intact credentials say; where their own actions are silent, what those of the opened picture say."""
+    if report.state != "valid":
+        return None
+    opened = (each.digital_source_type for each in report.ingredients if each.relation == "parentOf")
+    return report.digital_source_type or next(opened, None)
 
 
 def _proven(source: SourceImage) -> bytes:

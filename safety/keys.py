@@ -1,48 +1,58 @@
 """The secrets of one installation: the key that signs pictures and the key that marks them.
 
-Both live in one file, `installation.json`, so that they come to be together or not at all. The folder is for the owner
-alone (0700), and so is the file (0600). The file is not encrypted: who can read the owner's files can sign in the name
-of the installation. The certificate authority's own key is thrown away as soon as it has signed the one certificate.
+Both live in one file (safety.keyfile), so that they come to be together or not at all. The certificate authority's own
+key is thrown away as soon as it has signed the one certificate.
 
-All pictures of an installation carry the same certificate, so a stranger can tell that they belong together; there is
-no name of a person in it.
+When keys are changed the new ones take over and the old ones stay known: of a retired signing key the certificate, so
+that its pictures still count as ours, but not the key itself; of a retired mark the key, without which it cannot be
+read.
+
+All pictures of an installation carry the same certificate, so a stranger can tell that they belong together; in one
+that was made here there is no name of a person.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import os
 import secrets
-import tempfile
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 from cryptography.x509.oid import NameOID
-from filelock import FileLock, Timeout
 
-from backend.errors import Unavailable
+from safety import keyfile
 from safety.certificates import issue_chain
+from safety.keyfile import FILE, PASSPHRASE
 
-FILE = "installation.json"
-_LOCK = "installation.lock"
-_LOCK_SECONDS = 30
+__all__ = ["FILE", "PASSPHRASE", "Identity", "Keys", "identity", "keys_of", "new_secrets", "open_keys"]
 
-log = logging.getLogger(__name__)
+DEFAULT_ALGORITHM = "es256"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A certificate of ours: `chain_pem` is the signing certificate followed by its authorities, `ca_pem` the last of
+    them; `signer` and `serial` are the name and the number in the signing certificate."""
+
+    chain_pem: str
+    ca_pem: str
+    signer: str
+    serial: int
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
     """What an installation signs and marks with.
 
-    `chain_pem` is the signing certificate followed by its authority, `ca_pem` the authority alone; `signer` and
-    `serial` are the name and the number in the signing certificate. `key_pem` is the ES256 key that belongs to it
-    (PKCS8), `watermark_key` 32 random bytes.
+    The first four fields are those of the Identity in force. `key_pem` is the key that belongs to it (PKCS8),
+    `algorithm` how it signs (C2PA's names, such as "es256"), `watermark_key` 32 random bytes. `earlier` and
+    `earlier_marks` are what was in force before, the newest first; `encrypted` tells how the file lies on the disk.
     """
 
     chain_pem: str
@@ -51,89 +61,87 @@ class Keys:
     serial: int
     key_pem: str = field(repr=False)
     watermark_key: bytes = field(repr=False)
+    algorithm: str = DEFAULT_ALGORITHM
+    earlier: tuple[Identity, ...] = ()
+    earlier_marks: tuple[bytes, ...] = field(default=(), repr=False)
+    encrypted: bool = False
+
+    @property
+    def identities(self) -> tuple[Identity, ...]:
+        """Every certificate whose pictures are ours, the one in force first."""
+        return (Identity(self.chain_pem, self.ca_pem, self.signer, self.serial), *self.earlier)
+
+    @property
+    def watermark_keys(self) -> tuple[bytes, ...]:
+        """Every key under which a mark may be ours, the one in force first."""
+        return (self.watermark_key, *self.earlier_marks)
 
 
-def open_keys(folder: Path) -> Keys:
+def open_keys(folder: Path, passphrase: str | None = None) -> Keys:
     """The keys in `folder`, made on first use; every later call, in any process, gives the same ones.
 
-    Raises Unavailable if the file is damaged or cannot be kept private. A damaged file is never replaced: a new key
-    would silently disown every earlier picture.
+    Without `passphrase` that of the environment counts (SIGNET_KEY_PASSPHRASE); with one, new keys are encrypted from
+    their first byte on.
+
+    Raises Unavailable if the file is damaged, does not open or cannot be kept private. A damaged file is never
+    replaced: a new key would silently disown every earlier picture.
     """
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with FileLock(folder / _LOCK, timeout=_LOCK_SECONDS, mode=0o600):
-            _keep_private(folder, 0o700)
-            path = folder / FILE
-            if not path.exists():
-                _write(path, _new_secrets())
-            _keep_private(path, 0o600)
-            return _read(path)
-    except Timeout as error:
-        raise Unavailable(f"Another process holds the keys in {folder}.", "Stop it, or wait, and try again.") from error
-    except OSError as error:
-        hint = "Signet must be able to write there; see `data` in the settings."
-        raise Unavailable(f"The key folder {folder} cannot be used: {error.strerror}.", hint) from error
+    passphrase = passphrase or os.environ.get(PASSPHRASE)
+    with keyfile.private_folder(folder) as path:
+        if not path.exists():
+            keyfile.write(path, new_secrets(), passphrase)
+        content, encrypted = keyfile.read(path, passphrase)
+        return keys_of(content, path, encrypted=encrypted)
 
 
-def _keep_private(path: Path, mode: int) -> None:
-    """Take away what others may do. Raises PermissionError if the file belongs to somebody else."""
-    if os.name != "posix":
-        return
-    if found := path.stat().st_mode & 0o777 & ~mode:
-        log.warning("%s was open to others (%#o too much); closed now", path, found)
-        path.chmod(mode)
-
-
-def _new_secrets() -> dict[str, str]:
+def new_secrets() -> dict[str, Any]:
+    """A fresh identity and a fresh mark, as the content of a key file."""
     chain_pem, key_pem = issue_chain()
     return {"chain_pem": chain_pem, "key_pem": key_pem, "watermark_key": secrets.token_hex(32)}
 
 
-def _digest(content: dict[str, str]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _write(path: Path, content: dict[str, str]) -> None:
-    """Atomic: temp file, fsync, rename, fsync of the folder. mkstemp makes the file 0600 from the first byte."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+def keys_of(content: keyfile.Content, path: Path, *, encrypted: bool) -> Keys:
+    """The content of a key file as Keys. Raises Unavailable unless its parts fit together."""
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump({**content, "sha256": _digest(content)}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-    if os.name == "posix":
-        opened = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
-
-
-def _read(path: Path) -> Keys:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.pop("sha256") != _digest(content):
-            raise ValueError("its checksum is wrong")
-        return _keys(content["chain_pem"], content["key_pem"], bytes.fromhex(content["watermark_key"]))
+        chain_pem, key_pem = content["chain_pem"], content["key_pem"]
+        now = identity(chain_pem)
+        leaf = load_pem_x509_certificates(chain_pem.encode())[0]
+        if private_key(key_pem).public_key() != leaf.public_key():
+            raise ValueError("the key does not belong to the certificate")
+        return Keys(
+            chain_pem=now.chain_pem,
+            ca_pem=now.ca_pem,
+            signer=now.signer,
+            serial=now.serial,
+            key_pem=key_pem,
+            watermark_key=bytes.fromhex(content["watermark_key"]),
+            algorithm=content.get("algorithm", DEFAULT_ALGORITHM),
+            earlier=tuple(identity(each) for each in content.get("earlier", ())),
+            earlier_marks=tuple(bytes.fromhex(each) for each in content.get("earlier_watermark_keys", ())),
+            encrypted=encrypted,
+        )
     except (ValueError, KeyError, TypeError, AttributeError, InvalidSignature) as error:
-        detail = f"The key file {path} is damaged ({str(error)[:80] or type(error).__name__}). Nothing was changed."
-        hint = "Restore it from a backup. Moving it away starts a new identity that no longer knows earlier pictures."
-        raise Unavailable(detail, hint) from error
+        raise keyfile.damaged(path, error) from error
 
 
-def _keys(chain_pem: str, key_pem: str, watermark_key: bytes) -> Keys:
-    """Raises ValueError or InvalidSignature unless the three parts fit together."""
-    leaf, authority = load_pem_x509_certificates(chain_pem.encode())
-    key = serialization.load_pem_private_key(key_pem.encode(), password=None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != leaf.public_key():
-        raise ValueError("the key does not belong to the certificate")
-    leaf.verify_directly_issued_by(authority)
-    ca_pem = authority.public_bytes(serialization.Encoding.PEM).decode()
-    return Keys(chain_pem, ca_pem, _common_name(leaf), leaf.serial_number, key_pem, watermark_key)
+def identity(chain_pem: str) -> Identity:
+    """Raises ValueError or InvalidSignature unless each certificate was issued by the one after it."""
+    chain = load_pem_x509_certificates(chain_pem.encode())
+    if len(chain) < 2:
+        raise ValueError("the certificate stands without its authority")
+    for each, issuer in pairwise(chain):
+        each.verify_directly_issued_by(issuer)
+    ca_pem = chain[-1].public_bytes(serialization.Encoding.PEM).decode()
+    return Identity(chain_pem, ca_pem, common_name(chain[0]), chain[0].serial_number)
 
 
-def _common_name(certificate: Certificate) -> str:
-    return str(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+def private_key(key_pem: str) -> PrivateKeyTypes:
+    return serialization.load_pem_private_key(key_pem.encode(), password=None)
+
+
+def common_name(certificate: Certificate) -> str:
+    """The name of its holder; of the organisation where there is none of its own."""
+    for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME):
+        if found := certificate.subject.get_attributes_for_oid(kind):
+            return str(found[0].value)
+    return "unnamed"

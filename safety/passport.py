@@ -7,15 +7,15 @@ from datetime import datetime
 
 import numpy as np
 
-from backend.types import CheckedImage, CredentialFacts, Passport, Pixels, SourceFacts, WatermarkFacts
+from backend.types import CheckedImage, CredentialFacts, Passport, Pixels, Reason, SourceFacts, WatermarkFacts
 
-_IDENTICAL_DB = 99.0  # stands for "no change at all", which has no finite value and no JSON
+IDENTICAL_DB = 99.0  # stands for "no change at all", which has no finite value and no JSON
 
 
 def psnr_db(before: Pixels, after: Pixels) -> float:
     """Peak signal-to-noise ratio in decibels of two pictures of the same shape; 99 if they are the same."""
     error = float(np.mean(np.square(before.astype(np.float64) - after)))
-    return min(_IDENTICAL_DB, float(10 * np.log10(255.0**2 / error))) if error else _IDENTICAL_DB
+    return min(IDENTICAL_DB, float(10 * np.log10(255.0**2 / error))) if error else IDENTICAL_DB
 
 
 def issue(
@@ -51,4 +51,11 @@ def issue(
         words=raw.words,
         networks=raw.networks,
         sources=sources,
+        handling=checked.handling,
+        # The categories and how sure admission was, never the words: a Passport travels with the picture's record.
+        reasons=tuple(
+            Reason(category=each.category, layer=each.layer, score=each.score) for each in raw.verdict.reasons
+        ),
+        audit_head=raw.verdict.audit_head,
+        latent_mark=raw.latent_mark,
     )

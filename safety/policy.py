@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
+from backend.errors import InvalidParameter
 from backend.types.jobs import LADDER, Action, Previews, stricter
 
 Category = Literal[
@@ -35,6 +36,9 @@ CATEGORIES: tuple[Category, ...] = get_args(Category)
 Role = Literal["owner", "operator", "user", "guest", "kiosk"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
+PREVIEWS: tuple[Previews, ...] = ("show", "blur", "none")
+"""What may be seen while a picture forms, the mildest first."""
+
 NEVER: frozenset[Category] = frozenset({"sexual-minors", "nudification"})
 """Refused under every policy; no setting, role or source changes it."""
 
@@ -54,6 +58,23 @@ MEANING: Mapping[Category, str] = MappingProxyType(
         "living-artist": "the manner of a living artist by name",
         "likeness": "a picture of a person as the starting point",
         "adversarial": "text that is not written for people, such as strings made to slip past a filter",
+    }
+)
+
+IN_WORDS: Mapping[Action, str] = MappingProxyType(
+    {
+        "allow": "made, and not mentioned",
+        "note": "made, and noted in the Passport",
+        "blur": "made, and covered until somebody asks to see it",
+        "withhold": "made, and kept back until the owner has decided",
+        "refuse": "not made",
+    }
+)
+PREVIEWS_IN_WORDS: Mapping[Previews, str] = MappingProxyType(
+    {
+        "show": "the picture is seen while it forms",
+        "blur": "only a blur is seen while it forms",
+        "none": "nothing is seen before it is finished and inspected",
     }
 )
 
@@ -85,6 +106,10 @@ class Policy:
             raise ValueError(f"the policy {self.name} knows no role {unknown_roles[0]}")
         if self.flagged not in ("blur", "withhold"):
             raise ValueError(f"the policy {self.name} lets flagged pictures through")
+        if self.previews not in PREVIEWS:
+            raise ValueError(f"the policy {self.name} knows no previews called {self.previews}")
+        if self.flag_from is not None and not 0 < self.flag_from < 1:
+            raise ValueError(f"the policy {self.name} flags from a score that is not between 0 and 1")
 
     @property
     def id(self) -> str:
@@ -121,7 +146,7 @@ class Policy:
             roles=by_role,
             flagged=stricter(self.flagged, other.flagged),
             flag_from=min(limits, default=None),
-            previews=max(self.previews, other.previews, key=("show", "blur", "none").index),
+            previews=max(self.previews, other.previews, key=PREVIEWS.index),
         )
 
 
@@ -164,3 +189,98 @@ CLASSROOM = Policy(
 """Minors, kiosks and exhibitions: nothing doubtful is made, and a flagged picture waits for the owner."""
 
 PROFILES: Mapping[str, Policy] = MappingProxyType({each.name: each for each in (PERSONAL, SHARED, CLASSROOM)})
+
+ABOUT: Mapping[str, str] = MappingProxyType(
+    {
+        "personal": "Your own machine: what is found is noted and goes on, flagged pictures are covered.",
+        "shared": "Others use it too: what harms people is refused, what looks explicit is covered early.",
+        "classroom": "Minors, kiosks, exhibitions: nothing doubtful is made, flagged pictures wait for you.",
+    }
+)
+"""The profiles in a sentence each."""
+
+CLOSED = Policy("closed", 1, dict.fromkeys(CATEGORIES, "refuse"), flagged="withhold", flag_from=0.3, previews="none")
+"""In force while the owner's own policy cannot be read. Nobody chooses it."""
+
+OWN = "+own"
+"""After the name of a profile: the owner has changed it in places."""
+
+
+def flat(policy: Policy) -> dict[str, Any]:
+    """Everything a policy says except its name and number, by name, as plain values; what is allowed is left out."""
+    tables = {"actions": policy.actions, **{f"roles.{role}": table for role, table in policy.roles.items()}}
+    said = {
+        f"{name}.{category}": action
+        for name, table in tables.items()
+        for category, action in table.items()
+        if action != "allow"
+    }
+    return {**said, "flagged": policy.flagged, "flag_from": policy.flag_from, "previews": policy.previews}
+
+
+def edited(policy: Policy, edit: Mapping[str, Any], *, version: int) -> Policy:
+    """`policy` as the owner wants it: `edit` may name a `profile` to start anew from, `actions` (category to action),
+    `roles` (role to such a table), `flagged`, `flag_from` (None: the detectors' own) and `previews`; the rest stays.
+
+    Raises InvalidParameter that names the field, also for anything that would loosen what is always refused.
+    """
+    if strange := [str(name) for name in edit if name not in _EDITS]:
+        raise InvalidParameter(strange[0][:40], "A policy has no such part.", f"It has: {', '.join(_EDITS)}.")
+    start = policy
+    if (profile := edit.get("profile")) is not None:
+        start = PROFILES[_chosen("profile", profile, tuple(PROFILES))]
+    actions = {**start.actions, **_table("actions", edit.get("actions"))}
+    roles = {role: dict(table) for role, table in start.roles.items()}
+    for role, table in _mapping("roles", edit.get("roles")).items():
+        known = _chosen("roles", role, ROLES)
+        roles[known] = {**roles.get(known, {}), **_table(f"roles.{known}", table)}
+    limit = edit.get("flag_from", start.flag_from)
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit < 1):
+        raise InvalidParameter("flag_from", "The score to flag from is a number between 0 and 1, or nothing.")
+    changed = replace(
+        start,
+        version=version,
+        actions=actions,
+        roles={role: table for role, table in roles.items() if table},
+        flagged=_chosen("flagged", _given(edit, "flagged", start.flagged), ("blur", "withhold")),
+        flag_from=None if limit is None else float(limit),
+        previews=_chosen("previews", _given(edit, "previews", start.previews), PREVIEWS),
+    )
+    base = start.name.removesuffix(OWN)
+    same = base in PROFILES and flat(changed) == flat(PROFILES[base])
+    return replace(changed, name=base if same else base + OWN)
+
+
+_Word = TypeVar("_Word", bound=str)
+_EDITS = ("profile", "actions", "roles", "flagged", "flag_from", "previews")
+
+
+def _given(edit: Mapping[str, Any], name: str, otherwise: Any) -> Any:
+    return otherwise if edit.get(name) is None else edit[name]
+
+
+def _chosen(field: str, value: object, choices: tuple[_Word, ...]) -> _Word:
+    for choice in choices:
+        if choice == value:
+            return choice
+    raise InvalidParameter(field, f'"{str(value)[:40]}" is none of the choices.', f"Choose: {', '.join(choices)}.")
+
+
+def _mapping(field: str, value: object) -> Mapping[Any, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise InvalidParameter(field, "This must be a table of names and values.")
+    return value
+
+
+def _table(field: str, value: object) -> dict[Category, Action]:
+    """Category to action, as somebody wrote it."""
+    table: dict[Category, Action] = {}
+    for name, action in _mapping(field, value).items():
+        category = _chosen(field, name, CATEGORIES)
+        table[category] = _chosen(f"{field}.{category}", action, LADDER)
+        if category in NEVER and table[category] != "refuse":
+            said = f"{MEANING[category].capitalize()} is refused under every policy; nobody can change that."
+            raise InvalidParameter(f"{field}.{category}", said)
+    return table

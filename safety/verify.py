@@ -4,45 +4,42 @@ Three independent witnesses. Credentials prove that picture and text are unchang
 lost when a picture is saved anew. The mark survives that, and is evidence that a holder of the key processed the
 picture, not that it made it. The history knows our own files by their hash. None of them can show that a picture is not
 AI-made.
+
+Where the credentials are lost and the mark leads to a stored picture, those of the stored picture are read in their
+place, and the pixels of both are compared: a mark alone could have been laid over anything.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Literal, Protocol
+from typing import Protocol
 
+from backend import images
 from backend.errors import SignetError
 from backend.types import (
     CredentialReport,
     HistoryMatch,
     Pixels,
     Record,
+    RecoveredCredential,
     VerifyReport,
     WatermarkReport,
 )
+from safety import labels
+from safety.keys import Keys
+from safety.likeness import compare
 from safety.provenance import Credentials
-from safety.watermark import FOUND_LEVEL, Detection, Watermark
+from safety.verify_words import summary
+from safety.watermark import FOUND_LEVEL, Detection, Watermark, open_watermark
 from safety.watermark.evidence import corrected
 
-_MADE_BY_AI = ("trainedAlgorithmicMedia", "compositeWithTrainedAlgorithmicMedia")
-State = Literal["valid", "invalid", "absent"]
-_OWN: Mapping[State, str] = {
-    "valid": "whose own credentials were valid",
-    "invalid": "whose own credentials were broken",
-    "absent": "of which it holds no credentials",
-}
-_SOME: Mapping[State, str] = {
-    "valid": "valid credentials",
-    "invalid": "broken credentials",
-    "absent": "none that it holds",
-}
+_LARGEST = 100_000_000  # pixels of a picture of our own
 
 
 class Lookups(Protocol):
-    """The part of the history that verification needs; backend.ports.HistoryStore has it."""
+    """The part of the history that verification needs."""
 
     def by_sha256(self, sha256: str) -> Record | None: ...
 
@@ -50,17 +47,44 @@ class Lookups(Protocol):
         """(record id, mark id) of every picture that is in the history."""
         ...
 
+    def sealed(self, record_id: str) -> bytes | None:
+        """The stored file of a record, None if there is none."""
+        ...
+
+
+class MarkReader(Protocol):
+    """Another way to read a mark, such as from the noise a picture was made from. The `p_value` of its report is that
+    of its own tries; the verifier corrects for there being several readers."""
+
+    def read(self, pixels: Pixels) -> WatermarkReport:
+        """With `tested` False where it cannot tell, for instance because the model is not loaded. May raise
+        SignetError."""
+        ...
+
+
+def every_mark(methods: Iterable[str], keys: Keys) -> tuple[Watermark, ...]:
+    """Each method under each key that was ever in force here, so that old marks stay readable."""
+    return tuple(open_watermark(method, key) for method in dict.fromkeys(methods) for key in keys.watermark_keys)
+
 
 class FileVerifier:
     """Implements backend.ports.Verifier. Changes nothing and never opens a connection.
 
-    `watermarks` are the methods to look for, each a chance to be wrong: the p-value is corrected for their number.
+    `watermarks` and `readers` are the ways to look for a mark, each a chance to be wrong: the p-value is corrected for
+    their number.
     """
 
-    def __init__(self, credentials: Credentials, watermarks: Sequence[Watermark], lookups: Lookups) -> None:
+    def __init__(
+        self,
+        credentials: Credentials,
+        watermarks: Sequence[Watermark],
+        lookups: Lookups,
+        readers: Sequence[MarkReader] = (),
+    ) -> None:
         self._credentials = credentials
         self._watermarks = tuple(watermarks)
         self._lookups = lookups
+        self._readers = tuple(readers)
 
     def verify(self, data: bytes, media_type: str, pixels: Pixels | None, infotext: str | None) -> VerifyReport:
         """`data` are the bytes as they came, `pixels` and `infotext` what backend.images read from them.
@@ -68,26 +92,36 @@ class FileVerifier:
         `pixels` is None for a picture that is too damaged to decode; its credentials are read all the same.
         """
         c2pa = self._credentials.read(data, media_type)
-        mark, tested = self._mark(pixels)
-        history = self._match(data, mark)
+        mark = self._mark(pixels)
+        more = tuple(self._more(reader, pixels) for reader in self._readers)
+        history = self._match(data, (mark, *more))
+        recovered = self._recovered(c2pa, history, pixels)
+        declared = labels.read(data)
         return VerifyReport(
             c2pa=c2pa,
             watermark=mark,
             infotext=infotext,
             history=history,
-            summary=" ".join([*_on_credentials(c2pa), *_on_mark(mark, tested), *_on_history(history, mark, infotext)]),
+            summary=summary(c2pa, declared, mark, more, history, recovered, infotext),
+            recovered=recovered,
+            labels=declared,
+            more_marks=more,
         )
 
-    def _mark(self, pixels: Pixels | None) -> tuple[WatermarkReport, bool]:
-        """What the pixels carry, and whether they could be tested at all."""
-        looks = list(self._looks(pixels)) if pixels is not None else []
-        if not looks:
-            return WatermarkReport(found=False), False
-        best = min(looks, key=lambda look: look.p_value)
-        p_value = corrected(best.p_value, len(self._watermarks))
-        if not best.found or p_value > FOUND_LEVEL:
-            return WatermarkReport(found=False, p_value=p_value), True
-        return WatermarkReport(found=True, record_id=best.record_id, p_value=p_value, method=best.method), True
+    def _mark(self, pixels: Pixels | None) -> WatermarkReport:
+        """What the marks say, corrected for the number of looks; not `tested` where none could look."""
+        seen = list(self._looks(pixels)) if pixels is not None else []
+        if not seen:
+            return WatermarkReport(found=False, tested=False)
+        best = min(seen, key=lambda detection: detection.p_value)
+        p_value = self._corrected(best.p_value)
+        found = best.found and p_value <= FOUND_LEVEL
+        return WatermarkReport(
+            found=found,
+            record_id=best.record_id if found else None,
+            p_value=p_value,
+            method=best.method if found else None,
+        )
 
     def _looks(self, pixels: Pixels) -> Iterator[Detection]:
         known = tuple(self._lookups.marks())
@@ -95,97 +129,52 @@ class FileVerifier:
             with suppress(SignetError, ValueError):  # too small for the method, or not a shape that it can take
                 yield watermark.detect(pixels, known)
 
-    def _match(self, data: bytes, mark: WatermarkReport) -> HistoryMatch:
+    def _more(self, reader: MarkReader, pixels: Pixels | None) -> WatermarkReport:
+        if pixels is None:
+            return WatermarkReport(found=False, tested=False)
+        try:
+            seen = reader.read(pixels)
+        except (SignetError, ValueError):
+            return WatermarkReport(found=False, tested=False)
+        p_value = self._corrected(seen.p_value)
+        found = seen.found and p_value <= FOUND_LEVEL
+        record_id = seen.record_id if found else None
+        return seen.model_copy(update={"found": found, "p_value": p_value, "record_id": record_id})
+
+    def _corrected(self, p_value: float) -> float:
+        return corrected(p_value, len(self._watermarks) + len(self._readers))
+
+    def _match(self, data: bytes, marks: Sequence[WatermarkReport]) -> HistoryMatch:
         if record := self._lookups.by_sha256(hashlib.sha256(data).hexdigest()):
             return HistoryMatch(match="exact", record_id=record.id)
-        if mark.found and mark.record_id:
-            return HistoryMatch(match="watermark", record_id=mark.record_id)
+        for mark in marks:
+            if mark.found and mark.record_id:
+                return HistoryMatch(match="watermark", record_id=mark.record_id)
         return HistoryMatch(match="none")
 
-
-def _on_credentials(report: CredentialReport) -> list[str]:
-    if report.state == "absent" and report.failures:
-        return ["Its Content Credentials lie on a remote server, which is never asked; nothing is known of them."]
-    if report.state == "absent":
-        return ["The file carries no Content Credentials; most programs drop them when they save a picture anew."]
-    if report.state == "invalid":
-        return [_broken(report)]
-    return [_intact(report), *_declared(report), *_made_from(report)]
-
-
-def _broken(report: CredentialReport) -> str:
-    if "signingCredential.expired" in report.failures:
-        return "Its Content Credentials cannot be relied on: the certificate of the signer has run out."
-    return (
-        "Its Content Credentials are broken: the file was changed after it was signed, or they belong to another "
-        "file. Do not rely on what they say."
-    )
-
-
-def _intact(report: CredentialReport) -> str:
-    if report.ours:
-        return "Unchanged since it was signed by this installation, which is not on a trust list."
-    who = f'"{report.signer}"' if report.signer else "an unnamed signer"
-    if report.trusted:
-        return f"Unchanged since it was signed by {who}, who is on the trust list."
-    return (
-        f"Unchanged since it was signed by {who}, who is unknown here and not on a trust list: anybody can sign under "
-        "any name."
-    )
-
-
-def _declared(report: CredentialReport) -> list[str]:
-    kind = (report.digital_source_type or "").rsplit("/", 1)[-1]
-    if kind not in _MADE_BY_AI:
-        return []
-    how = "made by AI" if kind == _MADE_BY_AI[0] else "made partly by AI"
-    return [f"The signer declares it {how}" + (f" with {report.generator}." if report.generator else ".")]
-
-
-def _made_from(report: CredentialReport) -> list[str]:
-    """About the pictures that went in. That they fitted their credentials is the word of whoever signed this one."""
-    count = len(report.ingredients)
-    if not count:
-        return []
-    states = Counter(each.state for each in report.ingredients)
-    what = "picture" if report.ours else "file"  # other programs name models and fonts too
-    if len(states) == 1:
-        whose = _OWN[report.ingredients[0].state]
-        said = f"It was made from {count} other {what}{'s' if count > 1 else ''}, {whose}."
-    else:
-        parts = ", ".join(f"{states[state]} with {words}" for state, words in _SOME.items() if states[state])
-        said = f"It was made from {count} other {what}s: {parts}."
-    ai = any(_is_ai(each.digital_source_type) and each.state == "valid" for each in report.ingredients)
-    if ai and not _is_ai(report.digital_source_type):
-        return [said, "What it was made from is declared made by AI, at least in part."]
-    return [said]
-
-
-def _is_ai(source_type: str | None) -> bool:
-    return (source_type or "").rsplit("/", 1)[-1] in _MADE_BY_AI
-
-
-def _on_mark(mark: WatermarkReport, tested: bool) -> list[str]:
-    if not tested:
-        return ["This picture cannot be tested for the mark of this studio; that does not mean that it is not AI-made."]
-    if not mark.found:
-        return ["No mark of this studio was found; that does not mean that it is not AI-made."]
-    return [
-        f"The mark of this studio was found (p = {mark.p_value:.0e}): evidence that it passed through here, not proof "
-        "that its content is unchanged."
-    ]
-
-
-def _on_history(history: HistoryMatch, mark: WatermarkReport, infotext: str | None) -> list[str]:
-    said = []
-    if history.match == "exact":
-        said.append(f"It is byte for byte the picture {history.record_id} of the history.")
-    elif history.match == "watermark":
-        said.append(
-            f"The mark leads to the picture {history.record_id} of the history; this file differs from the stored one."
+    def _recovered(
+        self, c2pa: CredentialReport, history: HistoryMatch, pixels: Pixels | None
+    ) -> RecoveredCredential | None:
+        """The credentials of the stored picture to which the mark leads, for a copy that has none that hold."""
+        if c2pa.state == "valid" or history.match != "watermark" or not history.record_id:
+            return None
+        stored = self._lookups.sealed(history.record_id)
+        if stored is None:
+            return None
+        try:
+            opened = images.decode(stored, max_pixels=_LARGEST)
+        except SignetError:  # our own file has been damaged since; it must not vouch for anything
+            return None
+        report = self._credentials.read(stored, opened.media_type)
+        if report.state != "valid" or not report.ours:
+            return None
+        if pixels is None:
+            return RecoveredCredential(record_id=history.record_id, credentials=report)
+        seen = compare(pixels, opened.pixels)
+        return RecoveredCredential(
+            record_id=history.record_id,
+            credentials=report,
+            likeness=seen.likeness,
+            psnr_db=seen.psnr_db,
+            changed=seen.changed,
         )
-    elif mark.found:
-        said.append("The picture it belongs to is no longer in the history.")
-    if infotext:
-        said.append("It contains generation parameters as plain text, which anybody can write.")
-    return said

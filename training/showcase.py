@@ -70,7 +70,7 @@ class Studio:
         records = service.of_job(job.id)
         if not records:
             raise SystemExit(f"no picture: {service.job(job.id).problem}")
-        return service.file(records[0].id)
+        return service.file(records[0].id, self.services.principal)
 
 
 def img2img(studio: Studio) -> None:
@@ -148,7 +148,7 @@ def plot(studio: Studio) -> None:
     fields = {**_BASE, "prompt": "a red apple", "seed": 7}
     ticket = service.plans.submit("xyz", fields, arguments, studio.services.principal)
     job = service.wait(ticket.grids[0].id, 600)
-    shutil.copyfile(service.file(service.of_job(job.id)[0].id), studio.out / "plot.png")
+    shutil.copyfile(service.file(service.of_job(job.id)[0].id, studio.services.principal), studio.out / "plot.png")
 
 
 SHEETS: Mapping[str, Callable[[Studio], None]] = {

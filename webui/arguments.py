@@ -12,7 +12,7 @@ from backend.errors import BadRequest, InvalidParameter, Problem
 
 _PLAIN = (
     "prompt", "negative", "width", "height", "steps", "cfg", "sampler", "schedule", "seed", "count", "model", "vae",
-    "clip_skip", "denoise", "resize", "styles", "tiling", "format",
+    "clip_skip", "denoise", "resize", "styles", "tiling", "format", "policy", "consent",
 )  # fmt: skip
 _SIDES = ("left", "right", "up", "down")
 _PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp"})

@@ -78,7 +78,7 @@ def parser() -> argparse.ArgumentParser:
         ("clip-skip", int, "1 is the text encoder's last layer"),
         ("denoise", float, "how much of the picture to start from is made anew, 0 to 1"),
         ("resize", str, "stretch, crop, fill or latent"),
-        ("format", str, "of the sealed file: png, jpeg or webp"),
+        ("format", str, "of the sealed file: png, jpeg, webp or avif"),
     ):
         generate.add_argument(f"--{name}", type=kind, metavar="N" if kind is not str else "NAME", help=about)
     generate.add_argument("--style", action="append", dest="styles", metavar="NAME", help="a saved style; may repeat")
@@ -105,17 +105,23 @@ def parser() -> argparse.ArgumentParser:
     )
     generate.add_argument("--batch", type=Path, metavar="DIR", help="every picture of a folder, instead of --init")
     generate.add_argument("--out", type=Path, metavar="DIR", help="also copy the sealed files into this folder")
+    generate.add_argument("--reveal", action="store_true", help="hand out pictures that were flagged, too")
+    generate.add_argument("--policy", metavar="NAME", help="shared or classroom: stricter, for this request alone")
+    generate.add_argument(
+        "--consent", action="store_true", default=None, help="the people in the pictures brought agreed to this"
+    )
 
     for made in (serve, generate):
         made.add_argument("--offline", action="store_true", help="refuse every outgoing connection")
 
     verify = verb("verify", "Say what can be said about pictures: credentials, mark, history.", machine=True)
-    verify.add_argument("files", type=Path, nargs="+", metavar="FILE", help="PNG, JPEG or WebP")
+    verify.add_argument("files", type=Path, nargs="+", metavar="FILE", help="PNG, JPEG, WebP or AVIF")
     verb("models", "List the models that can be used.", machine=True)
     doctor = verb("doctor", "Say what works on this machine and what does not, and why.", machine=True)
     doctor.add_argument("--settings", action="store_true", help="print the reference of all settings instead")
     bench = verb("bench", "Run the benchmarks: ratios, each behind a check that the result is right.", data=False)
     bench.add_argument("name", nargs="?", metavar="NAME", help="one of them; all but the long ones without a name")
+    verb("keys", "Look after the keys: show, rotate, install, encrypt, export-ca; see `keys --help`.", data=False)
     verb("audit", "Check prompts, marks, the audit log and bias; see `audit --help`.", data=False)
     verb("test", "Run the tests (any pytest arguments may follow).", data=False)
     return top
@@ -134,7 +140,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_quiet()  # launch.py does so too; whoever starts this module by itself gets the same
     signal.signal(signal.SIGTERM, _leave)  # so that every `with` is closed on a polite kill
     try:
-        return _audit(given[1:]) if given[0] == "audit" else _run(parser().parse_args(given))
+        own = {"audit": _audit, "keys": _keys}.get(given[0])
+        return own(given[1:]) if own else _run(parser().parse_args(given))
     except SignetError as error:
         show_problem(error.problem, as_json="--json" in given)
         return BAD_INPUT if isinstance(error, BadRequest | Refused) else FAILED
@@ -164,8 +171,10 @@ def _run(asked: argparse.Namespace) -> int:
         from webui import terminal
 
         return terminal.models(settings, as_json=asked.json)
+    from webui.keys_cli import unlock
     from webui.options import open_log
 
+    unlock(settings)  # asks for the passphrase of encrypted keys; the engine's process inherits it
     with open_log(settings):
         try:
             return _work(asked, settings)
@@ -179,12 +188,26 @@ def _run(asked: argparse.Namespace) -> int:
 
 def _audit(given: Sequence[str]) -> int:
     from webui import auditing
+    from webui.keys_cli import unlock
     from webui.options import open_log
 
     asked, module = auditing.parse(given)
     settings = _settings(asked)
+    unlock(settings)
     with open_log(settings):
         return auditing.run(asked, module, settings)
+
+
+def _keys(given: Sequence[str]) -> int:
+    from webui import keys_cli
+    from webui.options import open_log
+
+    words = _Parser("launch.py keys", description="Look after the keys of this installation.")
+    keys_cli.arguments(words)
+    asked = words.parse_args(given)
+    settings = _settings(asked)
+    with open_log(settings):
+        return keys_cli.run(asked, settings)
 
 
 def _work(asked: argparse.Namespace, settings: Settings) -> int:
@@ -199,7 +222,7 @@ def _work(asked: argparse.Namespace, settings: Settings) -> int:
     from webui.arguments import fields_of, plan_of
 
     fields, plan = fields_of(asked), plan_of(asked)
-    return terminal.generate(settings, fields, out=asked.out, as_json=asked.json, plan=plan)
+    return terminal.generate(settings, fields, out=asked.out, as_json=asked.json, plan=plan, reveal=asked.reveal)
 
 
 def _settings(asked: argparse.Namespace) -> Settings:
@@ -210,7 +233,7 @@ def _settings(asked: argparse.Namespace) -> Settings:
     return read_settings(data=data, offline=getattr(asked, "offline", False) or None, **given)
 
 
-_LONG = ("goals", "merging", "real_size")
+_LONG = ("goals", "merging", "real_size", "watermark")
 """Benchmarks that take many minutes or gigabytes, or run the others: only when they are named."""
 
 

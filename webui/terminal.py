@@ -14,6 +14,7 @@ from backend.errors import BadRequest, Conflict, InvalidParameter, Problem, Refu
 from backend.library import LibraryDesk
 from backend.requests import checked
 from backend.settings import Settings
+from backend.trust import Covered
 from backend.types import Event, Job, Record, VerifyReport
 from webui.options import open_catalog, open_library
 from webui.output import BAD_INPUT, FAILED, OK, print_json, printable, show_problem
@@ -31,10 +32,12 @@ def generate(
     out: Path | None,
     as_json: bool,
     plan: tuple[str, Mapping[str, Any]] | None = None,
+    reveal: bool = False,
 ) -> int:
     """Submit one request, or a `plan` of many, wait for all, print where the pictures are.
 
-    A Path among the fields or the plan's arguments is a picture to bring.
+    A picture that is covered is named without its place, unless `reveal` asks for it. A Path among the fields or the
+    plan's arguments is a picture to bring.
     """
     library = open_library(settings)
     named = _brought(fields, library, settings)
@@ -56,12 +59,13 @@ def generate(
             jobs, stop = [*ticket.jobs, *ticket.grids], partial(plans.cancel, ticket.id, services.principal)
             ids = {"plan_id": ticket.id, "job_ids": [job.id for job in jobs]}
         jobs = [_wait(services, job, stop) for job in jobs]
-        images = [_image(services, record) for job in jobs for record in services.service.of_job(job.id)]
+        records = [record for job in jobs for record in services.service.of_job(job.id)]
+        images = [_image(services, record, reveal=reveal) for record in records]
     problem = next((_problem(job) for job in jobs if job.state != "done"), None)
     try:
         if out is not None:
             for image in images:
-                image["path"] = _copy(Path(image["path"]), out)
+                image["path"] = image["path"] and _copy(Path(image["path"]), out)
     except SignetError as error:
         problem = problem or error.problem
     return _tell(ids, images, problem, as_json=as_json)
@@ -87,7 +91,7 @@ def _tell(
         print_json(whole if problem is None else {"error": {**asdict(problem), "images": images}})
     else:
         for image in images:
-            print(image["path"])
+            print(image["path"] or f"{image['record_id']} is not shown. {image['covered']}")
             print("  " + _in_words(image["passport"]), file=sys.stderr)
     if problem is None:
         return OK
@@ -180,11 +184,18 @@ def _problem(job: Job) -> Problem:
     return Problem(job.state, "Not finished", f"The job ended as {job.state}.", 500)
 
 
-def _image(services: Services, record: Record) -> dict[str, Any]:
+def _image(services: Services, record: Record, *, reveal: bool) -> dict[str, Any]:
     """What --json prints about one picture."""
     passport = record.passport
+    try:
+        path = str(services.service.file(record.id, services.principal, reveal=reveal).resolve())
+        covered = ""
+    except Covered as error:
+        hint = "" if record.handling == "withhold" else " Run with --reveal, or look at it in the studio."
+        path, covered = None, f"{error.problem.detail}{hint}"
     return {
-        "path": str(services.service.file(record.id).resolve()),
+        "path": path,
+        "covered": covered,
         "sha256": passport.sha256,
         "seed": passport.seed,
         "record_id": record.id,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,7 @@ from backend import images
 from backend.engine.image_prompt import text_attentions
 from backend.engine.stage import Stage
 from backend.prompts.chunks import PLACEHOLDER, Chunk
+from backend.types import Pixels
 from backend.wire import WordMap
 
 MOST_WORDS = 24
@@ -162,20 +163,26 @@ def _within(rows: int, columns: int) -> tuple[int, int]:
     return max(1, round(SIDE * rows / longest)), max(1, round(SIDE * columns / longest))
 
 
-def drawn(words: Sequence[Word], maps: Tensor) -> tuple[WordMap, ...]:
+def drawn(
+    words: Sequence[Word], maps: Tensor, show: Callable[[Pixels], Pixels] = lambda pixels: pixels
+) -> tuple[WordMap, ...]:
     """One small PNG per word in viridis: from dark, the least of this word, to bright, the most.
 
-    `share` is the word's part of all that was spent on these words; together they make 1.
+    `share` is the word's part of all that was spent on these words; together they make 1. `show` has the last word on
+    each picture: it may blur it.
     """
     if not len(maps):
         return ()
     totals = maps.mean((1, 2)).double()
     shares = (totals / totals.sum().clamp(min=1e-12)).tolist()
-    return tuple(WordMap(word.text, share, _png(one)) for word, share, one in zip(words, shares, maps, strict=True))
+    return tuple(
+        WordMap(word.text, share, images.encode_png(show(_viridis(one))))
+        for word, share, one in zip(words, shares, maps, strict=True)
+    )
 
 
-def _png(shares: Tensor) -> bytes:
+def _viridis(shares: Tensor) -> Pixels:
     low, high = float(shares.min()), float(shares.max())
     level = (shares - low) / max(high - low, 1e-12)
     grey = (level * 255).round().to(torch.uint8).numpy()
-    return images.encode_png(np.ascontiguousarray(cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS)[..., ::-1]))
+    return np.ascontiguousarray(cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS)[..., ::-1])

@@ -53,12 +53,13 @@ def raw_image(
         words=painter.words,
         networks=networks,
         sources=sources(work),
+        latent_mark=painter.latent_mark,
     )
 
 
 def paints(request: GenerationRequest) -> bool:
     """Whether a diffusion model has a part in the picture."""
-    return request.mode != "grid" and not (request.upscale and not request.upscale.diffusion)
+    return request.paints
 
 
 def sources(work: Work) -> tuple[SourceImage, ...]:
@@ -75,6 +76,8 @@ def text_of(
     """The A1111 text of the picture."""
     request, work, words = painter.request, painter.work, painter.words
     height, width = pixels.shape[:2]
+    if request.mode == "convert" and (told := painter.source_text()):
+        return told  # the picture is the same one, and so is the way it was made
     if not paints(request):
         return infotext.write(
             words.prompt,
@@ -112,6 +115,7 @@ def text_of(
         **_controls(request),
         **_rest(request),
         "Signet bucket": bucket,
+        "Signet latent mark": painter.latent_mark or None,
         "Version": f"{NAME} {VERSION}",
     }
     return infotext.write(words.prompt, words.negative, parameters)

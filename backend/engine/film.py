@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from torch import Tensor
 
 from backend.engine.attention_maps import Heat, drawn
+from backend.engine.previews import Veil
 from backend.engine.stage import Stage
-from backend.types import GenerationRequest
+from backend.types import GenerationRequest, Pixels
 from backend.wire import Frame, Maps
 
-Draw = Callable[[Tensor], bytes]
-"""A latent to a small JPEG, blurred where the policy wants it."""
+Draw = Callable[[Tensor], Pixels]
+"""A latent as a small picture."""
 
 
 class Film:
@@ -43,25 +44,32 @@ class Film:
             self._input, self._x, self._sigma = stage.stepper.model_input(), stage.stepper.x, stage.stepper.sigma
         return self._maps if step + 1 in self._steps else None
 
-    def frames(self, stage: Stage, step: int, estimate: Tensor, draw: Draw) -> Iterator[Frame | Maps]:
-        """After step number `step`, counted from 1: what there is to send."""
+    def frames(
+        self, stage: Stage, step: int, estimate: Tensor, draw: Draw, judge: Callable[[Pixels], Veil]
+    ) -> Iterator[Frame | Maps]:
+        """After step number `step`, counted from 1: what there is to send, veiled as `judge` says of the estimate.
+
+        What the denoiser was given and where its words looked show the same shapes, so all fall under one veil.
+        """
         if stage is not self._stage:
             return
         before, self._estimate = self._estimate, estimate
         if step not in self._steps or self._input is None or self._x is None:
             return
+        pixels = draw(estimate)
+        veil = judge(pixels)
         yield Frame(
             self._job,
             self._index,
             step,
-            draw(estimate),
-            draw(self._input),
+            veil.jpeg(pixels),
+            veil.jpeg(draw(self._input)),
             self._sigma,
             _rms(stage.stepper.x - self._x),
             _rms(estimate - before) if before is not None else None,
         )
         if self._maps is not None:
-            yield Maps(self._job, self._index, step, drawn(self._maps.words, self._maps.take()))
+            yield Maps(self._job, self._index, step, drawn(self._maps.words, self._maps.take(), veil.over))
 
 
 def _rms(value: Tensor) -> float:

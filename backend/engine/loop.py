@@ -18,14 +18,15 @@ from pathlib import Path
 
 import torch
 
-from backend import images
 from backend.engine import batcher, facts, ladder, picture, scripts
 from backend.engine.conditioning import Conditioner
 from backend.engine.film import Film
 from backend.engine.forward import Forward
+from backend.engine.inversion import Inversions
 from backend.engine.painter import Painter, Tools
 from backend.engine.picture import Picture
-from backend.engine.preview import LatentToRgb, blurred, preview_map
+from backend.engine.preview import LatentToRgb, preview_map
+from backend.engine.previews import Previews
 from backend.engine.resources import Resources
 from backend.engine.solo import Solos, loader
 from backend.engine.stage import Stage
@@ -41,7 +42,9 @@ from backend.wire import (
     Cancel,
     Ended,
     FromEngine,
+    Invert,
     Loaded,
+    NoiseMark,
     Preview,
     Progress,
     Sealed,
@@ -93,13 +96,13 @@ class Engine:
         encoders: tuple[Path, ...] = (),
         precision: str = "auto",
         preprocessors: Path | None = None,
+        mark: NoiseMark | None = None,
     ) -> None:
         self.inbox: queue.SimpleQueue[ToEngine | _Outcome] = queue.SimpleQueue()
         self._memory = memory
         self._desk = desk
         self._send = send
-        self._preview_gap = 1 / previews
-        self._blur = blur_previews
+        self._previews = Previews(desk, most=previews, blur=blur_previews)
         self._pool = ThreadPoolExecutor(sealers, thread_name_prefix="seal")
         self._forward = Forward()
         self._conditioner = Conditioner()
@@ -110,13 +113,16 @@ class Engine:
         self._open: dict[str, _Open] = {}
         self._pictures: dict[int, Picture] = {}
         self._films: dict[int, Film] = {}
-        self._tools = Tools(self._model, self._conditioner, self._resources, self._device, self._dtype, preprocessors)
+        self._tools = Tools(
+            self._model, self._conditioner, self._resources, self._device, self._dtype, preprocessors, mark
+        )
         self._solos = Solos(
             memory,
             loader(self._device, self._dtype, precision),
             lambda work, index: Painter(work, index, self._tools),
         )
         self._training = Training(self._model, send)
+        self._inversions = Inversions(self._model, memory.has, self._conditioner, self._forward, send)
         self._count = 0
         self._now = ""
 
@@ -135,7 +141,7 @@ class Engine:
         fresh: list[Work] = []
         while True:
             try:
-                message = self.inbox.get(block=not (self._pictures or self._solos or self._training or fresh))
+                message = self.inbox.get(block=not (self._busy or fresh))
             except queue.Empty:
                 break
             match message:
@@ -143,6 +149,8 @@ class Engine:
                     fresh.append(message)
                 case Train():
                     self._training.add(message)
+                case Invert():
+                    self._inversions.add(message)
                 case Cancel(job_id):
                     if self._training.id == job_id:
                         self._guard([job_id], self._training.keep)
@@ -158,6 +166,10 @@ class Engine:
                     return False
         self._start(fresh)
         return True
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self._pictures or self._solos or self._training or self._inversions)
 
     def _start(self, fresh: Sequence[Work]) -> None:
         for work in fresh:
@@ -192,7 +204,7 @@ class Engine:
         bucket = _bucket(rows, painter.request.bucket, waiting, self._live(stage.key))
         self._count += 1
         self._pictures[self._count] = Picture(self._count, painter, script, stage, bucket, started, rows)
-        if painter.request.film:
+        if painter.request.film and self._previews.wanted(painter.work.verdict):
             self._films[self._count] = Film(painter.request, painter.work.job_id, painter.index)
 
     def _live(self, key: Hashable) -> dict[Bucket, int]:
@@ -222,7 +234,7 @@ class Engine:
     def _leased(self) -> set[str]:
         """Models that pictures under way, or a training, still need."""
         used = {voice.model.info.id for one in self._pictures.values() for voice in one.stage.voices}
-        return used | self._training.leased | self._solos.leased
+        return used | self._training.leased | self._solos.leased | self._inversions.leased
 
     def _forget(self) -> None:
         """What was derived from models that may be gone: their successors may be given the same identity."""
@@ -243,6 +255,9 @@ class Engine:
         started, busy = time.perf_counter(), bool(self._pictures or self._solos)
         self._tick_solo()
         self._tick_pictures()
+        if self._inversions:
+            self._now = self._inversions.id
+            self._guard([self._inversions.id], self._inversions.turn)
         if self._training.due(time.perf_counter() - started if busy else None):
             self._now = self._training.id
             self._guard([self._training.id], self._train)
@@ -321,18 +336,20 @@ class Engine:
         now = time.perf_counter()
         eta = (now - job.started) / job.done * max(job.total - job.done, 0)
         self._send(Progress(one.work.job_id, "step", job.done, job.total, eta))
-        draw = partial(self._small, one.stage.model.info.id)
-        if now - job.last_preview >= self._preview_gap:
-            job.last_preview = now
-            self._send(Preview(one.work.job_id, draw(estimate)))
+        draw = self._maps[one.stage.model.info.id]
+        self._preview(one.work, now, partial(draw, estimate))
         if film := self._films.get(one.id):
-            for message in film.frames(one.stage, step, estimate, draw):
+            veil = partial(self._previews.veil, one.work.job_id, one.work.verdict)
+            for message in film.frames(one.stage, step, estimate, draw, veil):
                 self._send(message)
 
-    def _small(self, model_id: str, latent: torch.Tensor) -> bytes:
-        """A latent as people may see it before it is inspected: a small JPEG, blurred where the policy wants it."""
-        pixels = self._maps[model_id](latent)
-        return images.encode_preview(blurred(pixels) if self._blur else pixels)
+    def _preview(self, work: Work, now: float, draw: Callable[[], Pixels]) -> None:
+        """Send what `draw` makes, as the policy of the job wants it, unless it is too soon for another preview."""
+        job = self._open[work.job_id]
+        if self._previews.due(work.job_id, work.verdict, now - job.last_preview):
+            job.last_preview = now
+            pixels = draw()
+            self._send(Preview(work.job_id, self._previews.veil(work.job_id, work.verdict, pixels).jpeg(pixels)))
 
     def _next_pass(self, one: Picture) -> None:
         """The script goes on with the finished latent: to another pass, or to the sealers."""
@@ -386,9 +403,8 @@ class Engine:
         if told.step > job.done:
             job.done = told.step
             self._send(Progress(work.job_id, "step", told.step, job.total))
-        if told.preview is not None:
-            pixels = blurred(told.preview) if self._blur else told.preview
-            self._send(Preview(work.job_id, images.encode_preview(pixels)))
+        if (preview := told.preview) is not None:
+            self._preview(work, time.perf_counter(), lambda: preview)
         if told.painter is not None and told.pixels is not None:
             self._tell_loaded()
             self._seal_soon(facts.raw_image(told.painter, told.pixels, 1, work.model.sha256, told.seconds, self._tools))
@@ -417,9 +433,11 @@ class Engine:
     def _end(self, job_id: str, *, problem: Problem | None = None, cancelled: bool = False) -> None:
         """Drop what is left of a job and say so; harmless for jobs that are not here."""
         known = self._open.pop(job_id, None)
+        self._previews.forget(job_id)
         self._pictures = {ident: one for ident, one in self._pictures.items() if one.work.job_id != job_id}
         self._films = {ident: film for ident, film in self._films.items() if ident in self._pictures}
         self._solos.drop(job_id)
+        self._inversions.drop(job_id, problem)
         if self._training.drop(job_id) or known:
             self._send(Ended(job_id, problem, cancelled))
 

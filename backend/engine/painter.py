@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backend import images, sheet
-from backend.engine import encoding
+from backend.engine import encoding, latent_mark
 from backend.engine.canvas import Box, Mask
 from backend.engine.conditioning import Conditioner, Reading
 from backend.engine.control import Guide
@@ -30,12 +30,14 @@ from backend.engine.upscale import upscale
 from backend.errors import NotFound
 from backend.models.loader import LoadedModel
 from backend.preprocessors import preprocess
+from backend.requests import seed_of
 from backend.samplers import SAMPLERS
 from backend.solvers.noise import NoiseTable
+from backend.solvers.plan import Plan
 from backend.solvers.plan import plan as plan_of
 from backend.types import ControlUnit, Hires, ModelInfo, ModelKind, NetworkFacts, Pixels, Words
 from backend.upscalers import PIXEL
-from backend.wire import Work
+from backend.wire import NoiseMark, Work
 
 _MAX_PIXELS = 64_000_000
 
@@ -50,13 +52,14 @@ class Tools:
     device: torch.device
     dtype: torch.dtype
     preprocessors: Path | None = None
+    mark: NoiseMark | None = None
 
 
 class Painter:
     """One picture of a job. Nothing is loaded before it is needed.
 
     `measures` collects what was done for want of memory, `ran` names what ran instead of the sampler asked for,
-    `embedded` the textual inversions whose names stood in the text as words.
+    `embedded` the textual inversions whose names stood in the text as words, `latent_mark` the mark in the first noise.
     """
 
     def __init__(self, work: Work, index: int, tools: Tools) -> None:
@@ -67,6 +70,7 @@ class Painter:
         self.measures: list[str] = []
         self.ran = ""
         self.embedded: set[str] = set()
+        self.latent_mark = ""
         self._tools = tools
 
     @cached_property
@@ -91,6 +95,10 @@ class Painter:
     def source(self) -> Pixels:
         """The picture to start from, as it is seen."""
         return self._pixels(self.request.init_image or "")
+
+    def source_text(self) -> str | None:
+        """The parameters text in the file of the picture to start from."""
+        return images.decode(self._bytes(self.request.init_image or ""), max_pixels=_MAX_PIXELS).text
 
     def mask(self) -> NDArray[np.uint8] | None:
         """uint8 (h, w), bright where it is to be painted."""
@@ -177,6 +185,8 @@ class Painter:
         )
         shape = unet.latent_shape(self.model, width, height)
         first = self.noise.first(shape) if noise is None else noise
+        if start is None and noise is None:
+            first = self._marked(first, plan)
         x = first * plan.start_sigma
         if start is not None:
             x = start + x * (1.0 if hires else request.noise_multiplier)  # which is img2img's alone (A1111 1.10.1)
@@ -197,6 +207,18 @@ class Painter:
             prompts=self.image_prompts,
             tiling=request.tiling,
         )
+
+    def _marked(self, drawn: Tensor, plan: Plan) -> Tensor:
+        """The noise that a picture begins with, carrying the studio's mark where one is wanted and stays readable."""
+        mark = self._tools.mark
+        if (
+            mark is None
+            or not mark.carries(tuple(drawn.shape))
+            or not latent_mark.stays(self.request, plan, self.model)
+        ):
+            return drawn
+        self.latent_mark = mark.name
+        return latent_mark.marked(mark, drawn, seed_of(self.request, self.index))
 
     def _latent_mask(self, mask: Mask, shape: tuple[int, int, int, int]) -> Tensor:
         """(1, 1, h, w) of zeros and ones: a latent is painted if more than half of its pixels are."""

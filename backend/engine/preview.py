@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import cv2
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -76,8 +74,3 @@ def _fit(model: LoadedModel) -> LatentToRgb:
     design = torch.cat([points, torch.ones(len(points), 1)], dim=1)
     solution = torch.linalg.lstsq(design, colours).solution
     return LatentToRgb(solution[:-1], solution[-1])
-
-
-def blurred(pixels: Pixels) -> Pixels:
-    """So much that only colours are left: for policies that hold a picture back until it has been inspected."""
-    return np.asarray(cv2.GaussianBlur(pixels, (0, 0), max(pixels.shape[:2]) / 8), dtype=np.uint8)

@@ -79,6 +79,7 @@ def _build(config: EngineConfig, send: Callable[[FromEngine], None]) -> Engine:
         encoders=config.encoders,
         precision=config.precision,
         preprocessors=config.preprocessors,
+        mark=config.open_mark() if config.open_mark else None,
     )
 
 

@@ -149,6 +149,12 @@ def _feather(box: Box, overlap: int, width: int, height: int) -> NDArray[np.floa
     return (ramps[0][:, None] * ramps[1][None, :])[..., None]
 
 
+def convert(painter: Painter) -> Script:
+    """The picture as it is; only its file will be another."""
+    yield from ()  # no pass
+    return painter.source()
+
+
 def grid(painter: Painter) -> Script:
     yield from ()  # no pass
     return sheet.compose(painter.cells(), painter.request.grid or Grid(cells=("",), columns=1))
@@ -186,6 +192,7 @@ SCRIPTS: Mapping[Mode, Callable[[Painter], Script]] = {
     "img2img": img2img,
     "inpaint": inpaint,
     "upscale": upscale,
+    "convert": convert,
     "grid": grid,
 }
 

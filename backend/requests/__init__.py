@@ -26,11 +26,12 @@ BATCHED = frozenset({"sd1", "sd2", "sdxl"})
 
 _DEFAULTS: Mapping[str, Any] = {"steps": 20, "cfg": 7.0, "sampler": "Euler", "schedule": samplers.AUTOMATIC}
 _BUCKETS: tuple[Bucket, ...] = (1, 2, 4, 8)
-_MODES = ("txt2img", "img2img", "inpaint", "upscale", "grid")
+_MODES = ("txt2img", "img2img", "inpaint", "upscale", "convert", "grid")
 _RESIZES = ("stretch", "crop", "fill", "latent")
 _EMPHASES = ("original", "no norm", "ignore", "none")
-_FORMATS = ("png", "jpeg", "webp")
-_PICTURE_MODES = ("img2img", "inpaint", "upscale")
+_FORMATS = ("png", "jpeg", "webp", "avif")
+_PICTURE_MODES = ("img2img", "inpaint", "upscale", "convert")
+_AS_IT_IS = ("upscale", "convert")
 _ALONE_LACKS = ("vae", "variation", "resize_from", "tiling", "film")
 _ALONE_IGNORES = ("clip_skip", "emphasis", "cfg_rescale", "cfg_interval", "eta", "churn", "noise_multiplier")
 _MOST_FRAMES = 128
@@ -61,7 +62,7 @@ def checked(fields: Mapping[str, Any], library: Library, settings: Settings) -> 
     grown = pictures.outpaint(given.get("outpaint")) if mode == "inpaint" else None
     scale = pictures.scale_of(given)
     upscale = pictures.upscale(given.get("upscale"), library.models, model.factor) if mode == "upscale" else None
-    paints = mode != "grid" and not (upscale and not upscale.diffusion)
+    paints = mode not in ("convert", "grid") and not (upscale and not upscale.diffusion)
     factor = model.factor if paints else 1
     natural = _size(start, grown, model.native_size, factor, settings, scale, given)
     value = {**_DEFAULTS, **natural, **model.defaults, **given}
@@ -75,7 +76,10 @@ def checked(fields: Mapping[str, Any], library: Library, settings: Settings) -> 
     most_steps = min(settings.max_steps, samplers.SAMPLERS[sampler].max_steps)
     count = whole("count", value.get("count", 1), 1, settings.max_count)
     cfg = real("cfg", value["cfg"], 1.0, 30.0)
-    width, height = (_side(name, value[name], model, factor, settings) for name in ("width", "height"))
+    if mode == "convert" and start:  # another file of the same picture: nothing about it is chosen anew
+        width, height, count = start.width, start.height, 1
+    else:
+        width, height = (_side(name, value[name], model, factor, settings) for name in ("width", "height"))
     seed = _seed(value.get("seed"), count)
     styles = _names("styles", value.get("styles", ()))
     spoken = words(
@@ -154,7 +158,7 @@ def _fits_mode(mode: str, given: Mapping[str, Any], model: ModelInfo) -> None:
         raise InvalidParameter("model", f'"{model.title}" refines pictures of SDXL; it does not start them.')
     if model.family in BATCHED:
         return
-    if mode in _PICTURE_MODES and mode != "upscale":
+    if mode in _PICTURE_MODES and mode not in _AS_IT_IS:
         _shares_forwards(model, "mode")
     for name in ("control", "hires", "refiner", "inpaint"):
         if given.get(name):

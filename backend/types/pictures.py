@@ -158,21 +158,25 @@ class CheckedImage:
 
 class WatermarkFacts(Shape):
     """The mark as embedded and read back at once: `mark_id` is 48 bits as 12 hex digits, `p_value` the chance that an
-    unmarked picture would look so marked, `psnr_db` the change it made to the pixels."""
+    unmarked picture would look so marked, `psnr_db` the change it made to the pixels. With `kept` it is the mark that
+    the picture brought along, which leads to the picture it was first put in."""
 
     method: str
     mark_id: str
     p_value: float
     psnr_db: float
+    kept: bool = False
 
 
 class CredentialFacts(Shape):
-    """The C2PA manifest: `state` as a validator reports it here; `trusted` only for a public trust list."""
+    """The C2PA manifest: `state` as a validator reports it here; `trusted` only for a trust list. `time_stamp` is
+    "failed" where one was asked for, the authority did not answer, and the owner allows that."""
 
     manifest_id: str
     state: Literal["valid", "invalid"]
     trusted: bool
     signer: str
+    time_stamp: Literal["none", "made", "failed"] = "none"
 
 
 class Passport(Shape):

@@ -8,10 +8,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Bucket = Literal[1, 2, 4, 8]
-Mode = Literal["txt2img", "img2img", "inpaint", "upscale", "grid"]
+Mode = Literal["txt2img", "img2img", "inpaint", "upscale", "convert", "grid"]
 Resize = Literal["stretch", "crop", "fill", "latent"]
 Emphasis = Literal["original", "no norm", "ignore", "none"]
-FileFormat = Literal["png", "jpeg", "webp"]
+FileFormat = Literal["png", "jpeg", "webp", "avif"]
 
 
 class Shape(BaseModel):
@@ -148,10 +148,11 @@ class GenerationRequest(Shape):
     `width` and `height` are pixels, `cfg` is the classifier-free guidance scale (1 = off), used within `cfg_interval`
     (shares of the steps). Image number i of `count` uses `seed + i`. `denoise` is the strength of img2img, 0..1.
     `bucket` pins the number of rows in a denoiser batch, to repeat an old picture bit by bit; None lets the engine
-    choose. `format` is that of the sealed file, `quality` counts for JPEG and WebP. `resize_from` (width, height) draws
-    the noise for another size (A1111's seed resize). `film` are the steps to keep small frames of, with `maps` also of
-    where each word of the prompt looked; neither changes the picture. `policy` tightens the one in force for
-    this request alone, `consent` declares that the people in the pictures brought agreed to what is made of them.
+    choose. `format` is that of the sealed file, `quality` counts for JPEG, WebP and AVIF. `resize_from` (width,
+    height) draws the noise for another size (A1111's seed resize). `film` are the steps to keep small frames of, with
+    `maps` also of where each word of the prompt looked; neither changes the picture. `policy` tightens the one in
+    force for this request alone, `consent` declares that the people in the pictures brought agreed to what is made of
+    them.
     """
 
     mode: Mode = "txt2img"
@@ -203,6 +204,13 @@ class GenerationRequest(Shape):
         if not self.words:
             return Words(prompt=self.prompt, negative=self.negative)
         return self.words[index % len(self.words)]
+
+    @property
+    def paints(self) -> bool:
+        """Whether a diffusion model has a part in the picture."""
+        if self.mode == "upscale":
+            return bool(self.upscale and self.upscale.diffusion)
+        return self.mode not in ("convert", "grid")
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -1,10 +1,7 @@
-"""Reads a prompt as a model would and says which categories it touches, and why. Pure text, no models.
+"""Reads a prompt as a person would and says which categories it touches, how surely, and why. Pure text.
 
-It undoes mechanical disguises (look-alike letters, invisible characters, spacing, digits for letters) and compares
-whole words with a short list. It does not understand meaning: paraphrase and metaphor pass, and pictures are inspected
-for that reason too.
+Four layers, each reported by name: lists of terms in context (rules.py), which see through mechanical disguises
+(normalise.py, decoding.py); a trained classifier (classifier.py); a measure of how oddly the text is written
+(fluency.py), which only makes the others look harder; and names of living people (names.py). None of them understands
+what it reads: paraphrase and metaphor pass, and pictures are inspected for that reason too.
 """
-
-from safety.prompt_filter.rules import Filter
-
-__all__ = ["Filter"]

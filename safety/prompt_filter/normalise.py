@@ -15,18 +15,10 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from safety.prompt_filter.moments import moments
+from safety.prompt_filter.confusables import lookalikes
+from safety.prompt_filter.decoding import Natural, natural, share_of_words
+from safety.prompt_filter.lexicon import Lexicon
 
-# Letters of other scripts that look like Latin ones, as pairs; a small part of Unicode's confusables.
-_PAIRS = (
-    "аa еe оo рp сc уy хx іi јj ѕs ԁd ԛq ԝw һh ӏl ґr вb нh кk мm тt ьb зe гr ѵv пn "
-    "αa βb γy δd εe ζz ηn θo ιi κk λl μu νv οo πn ρp σo ςc τt υu χx ωw ϲc ϳj "
-    "ոn սu օo ցg հh ѡw ɑa ɡg ıi ɩi ɪi ʟl ɴn ʀr ꜱs ᴀa ʙb ᴄc ᴅd ᴇe ꜰf ɢg ʜh ᴊj ᴋk ᴍm ᴏo ᴘp ᴛt ᴜu ᴠv ᴡw ʏy ᴢz "
-    "ƅb ɓb ƈc ɗd đd ɛe ɠg ɦh ɨi łl ŋn øo ɵo ʂs ŧt ʋv ƶz"
-)
-_LOOKALIKES = {ord(pair[0]): pair[1] for pair in _PAIRS.split()}
-# Letters inside boxes and circles, and the regional indicators that flags are made of, have no decomposition.
-_LOOKALIKES |= {start + i: chr(ord("a") + i) for start in (0x1F150, 0x1F170, 0x1F1E6) for i in range(26)}
 _INVISIBLE = {0x115F, 0x1160, 0x2800, 0x3164, 0xFFA0}  # look like nothing, and are letters or symbols to Unicode
 
 _Table = Mapping[int, int]
@@ -41,9 +33,20 @@ _WEIGHT = re.compile(r":\s*[-+]?[\d.]+\s*(?=[)\]])")
 _DIVISION = re.compile(r"BREAK|\bAND\b")
 _BRACKETS: Mapping[int, None] = dict.fromkeys(map(ord, "()[]{}"))
 _ASCII_CONTROLS = {**dict.fromkeys(range(32)), 127: None, **dict.fromkeys((*range(9, 14), *range(28, 32)), " ")}
-_GAP = re.compile(r"[\W_]+")
+_INDIC = "\u0900-\u0963\u0966-\u0dff\u0e31-\u0e4e\u0eb1-\u0ecd\u102b-\u103e\u17b4-\u17d3"
+"""Scripts whose vowel signs are marks: parts of their words, though not letters to Unicode."""
+_MARKS = re.compile(f"[{_INDIC}]")
+_WORD = re.compile(rf"(?:[^\W_]|[{_INDIC}])+")
+_GAP = re.compile(rf"(?:[^\w{_INDIC}]|_)+")
 _SIGN = re.compile(r"[^\w ]|_")
 _SPACES = re.compile(r" {2,}")
+_ESCAPED = re.compile(r"\\([()\[\]{}<>|:\\])")
+_BRACKET = re.compile(r"[()\[\]{}]+")
+_KINDS = frozenset({"lora", "lyco", "lycoris", "hypernet"})
+_WEIGHTED = re.compile(r"\s*[-+]?[\d.]*\s*")
+_NOTATION = re.compile(r"[()\[\]{}<>|]")
+_MOST_NATURAL = 3
+_MOST_WEIGHED = 12
 _MARGIN = 400  # characters around what changes: pieces further apart are no word to the model either
 _LONG_RUN = re.compile(r"(\w)\1{2,}")
 _SPELLED = re.compile(r"(?<![^ ])\w(?: \w){2,}(?![^ ])")
@@ -67,20 +70,64 @@ def fold(text: str) -> str:
     for char in unicodedata.normalize("NFKD", lower):
         if char.isspace():
             kept.append(" ")
-        elif ord(char) not in _INVISIBLE and unicodedata.category(char) not in {"Mn", "Me", "Cf", "Cc", "Co", "Cn"}:
+        elif ord(char) not in _INVISIBLE and (
+            unicodedata.category(char) not in {"Mn", "Me", "Cf", "Cc", "Co", "Cn"}
+            or (_MARKS.match(char) and kept and _MARKS.match(kept[-1]))
+        ):
             kept.append(char)
-    return unicodedata.normalize("NFC", "".join(kept).translate(_LOOKALIKES))
+    return unicodedata.normalize("NFC", "".join(kept).translate(lookalikes()))
 
 
-def readings(prompt: str, steps: int) -> tuple[Reading, ...]:
-    """Every different reading, the plain one first; `steps` of the sampler show the scheduled words."""
+def words_of(text: str) -> list[str]:
+    """The words of a folded text."""
+    return _WORD.findall(text)
+
+
+def readings(prompt: str, scheduled: Sequence[str]) -> tuple[Reading, ...]:
+    """Every different reading, the plain one first; `scheduled` are the moments of the prompt."""
     found: dict[str, Reading] = {}
-    scheduled = [_SPACES.sub(" ", _bare(text)) for text in moments(prompt, steps)]
+    scheduled = [_SPACES.sub(" ", _bare(text)) for text in scheduled]
     for text in (_bare(prompt), *_around_changes(scheduled)):
         for view in dict.fromkeys((_spaced(text), _joined(text))):
             for reading in _readings(view):
                 found.setdefault(reading.text, reading)
     return tuple(found.values())
+
+
+def naturals(prompt: str, scheduled: Sequence[str], lexicon: Lexicon) -> tuple[Natural, ...]:
+    """What a classifier is to read: one text for most prompts, never more than three, the plainest first.
+
+    Notation is taken out, and what was disguised is written out (see decoding.py). Of a prompt with scheduled words it
+    is the text with every option in it, and those of the moments that read most like words.
+    """
+    texts = [_unbracketed(prompt, lexicon)]
+    if scheduled:
+        plain = dict.fromkeys(_unbracketed(text, lexicon) for text in scheduled[:_MOST_WEIGHED])
+        texts += sorted(plain, key=lambda text: -share_of_words(text, lexicon))
+    found: dict[str, Natural] = {}
+    for text in texts:
+        if len(found) < _MOST_NATURAL:
+            read = natural(text, lexicon)
+            found.setdefault(" ".join(read.text.lower().split()), read)
+    return tuple(found.values())
+
+
+def _network_name(match: re.Match[str]) -> str:
+    """`<lora:oil_paint:0.8>` as "oil paint": weights say nothing, and a kind only where there is no such kind."""
+    named = [part for part in match[2].split(":") if not _WEIGHTED.fullmatch(part)]
+    return " ".join(["", *([] if match[1].lower() in _KINDS else [match[1]]), *named, ""]).replace("_", " ")
+
+
+def _unbracketed(prompt: str, lexicon: Lexicon) -> str:
+    """Prompt notation to plain text, with pieces of words put together where that makes more words than gaps do."""
+    text = _ESCAPED.sub(r"\1", _DIVISION.sub(", ", prompt))
+    if not _NOTATION.search(text):
+        return text
+    apart = _BRACKET.sub(" ", _WEIGHT.sub("", _NETWORK.sub(_network_name, text))).replace("|", ", ")
+    together = _joined(text).replace("|", ", ")
+    if share_of_words(together, lexicon) > share_of_words(apart, lexicon) + 0.02:
+        return together
+    return _SPACES.sub(" ", apart).replace(" ,", ",").strip()
 
 
 def _bare(text: str) -> str:

@@ -1,4 +1,4 @@
-"""signet-dct: our own mark, spread over the low frequencies of the whole picture.
+"""signet-dct: our first mark, spread over the low frequencies of the whole picture; kept for pictures that carry it.
 
 How it works. Luma is projected on the lowest K x K functions of the whole-picture DCT, which makes the mark indifferent
 to resizing and stretching. A band of them is put on a small grid and divided by its own local strength there, so that
@@ -51,6 +51,7 @@ FLAT_AMOUNT, BUSY_AMOUNT = 0.8, 1.5  # amplitude of the change, relative
 RELIEF = 2.0  # dB
 CARRIED = 0.97  # share of chips clearly on their side that makes a mark good
 SOFT_LIMIT = 0.8  # chips count at most this many medians, so that no single one decides
+LOOKS = 16  # both bands in eight positions
 TESTS = 3  # pilots alone, pilots with a fitting CRC, a known record
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)

@@ -38,7 +38,7 @@ class InvisibleWatermark:
             raise InvalidParameter(
                 "pixels",
                 f"A picture of {width} x {height} px is too small for the {self.name} watermark.",
-                f'Use the "signet-dct" watermark, or at least {SMALLEST_SIDE} px on both sides.',
+                f'Use the "signet-tile" watermark, or at least {SMALLEST_SIDE} px on both sides.',
             )
         encoder = self._package().WatermarkEncoder()
         encoder.set_by_bits(self._payload(mark_id).tolist())

@@ -14,7 +14,7 @@ import pytest
 
 from backend import images
 from backend.settings import ROOT
-from backend.types import Job, VerifyReport
+from backend.types import Job, Principal, VerifyReport
 from tests.support.drawings import shapes
 from tests.support.pictures import mask
 from webui.compose import Services, open_services
@@ -40,7 +40,7 @@ def made(studio: Services, **fields: Any) -> tuple[Job, VerifyReport, images.Dec
     job = service.wait(service.submit({**PLAIN, **fields}, studio.principal).id, 120)
     assert job.state == "done", job.problem
     (record,) = service.of_job(job.id)
-    file = service.file(record.id).read_bytes()
+    file = service.file(record.id, Principal()).read_bytes()
     return job, service.verify(file), images.decode(file, max_pixels=1 << 22)
 
 
@@ -49,7 +49,7 @@ def apple(studio: Services) -> str:
     """A picture of the studio's own, to start from."""
     service = studio.service
     job = service.wait(service.submit({**PLAIN, "prompt": "a red apple"}, studio.principal).id, 120)
-    return service.library.put(service.file(service.of_job(job.id)[0].id).read_bytes()).id
+    return service.library.put(service.file(service.of_job(job.id)[0].id, Principal()).read_bytes()).id
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_a_sheet_of_a_plot_is_sealed_with_its_cells_as_ingredients(studio: Servi
     ticket = service.plans.submit("xyz", {**PLAIN, "prompt": "a red heart"}, arguments, studio.principal)
     job = service.wait(ticket.grids[0].id, 240)
     assert job.state == "done", job.problem
-    report = service.verify(service.file(service.of_job(job.id)[0].id).read_bytes())
+    report = service.verify(service.file(service.of_job(job.id)[0].id, Principal()).read_bytes())
     assert report.c2pa.state == "valid"
     assert len(report.c2pa.ingredients) == 4
 

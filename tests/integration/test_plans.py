@@ -178,7 +178,7 @@ def test_a_picture_that_was_deleted_meanwhile_leaves_its_place_empty(ready: Stud
     *first, last = submit(ready).jobs
     for job in first:
         ready.run(job)
-        ready.service.delete(ready.service.of_job(job.id)[0].id)
+        ready.service.delete(ready.service.of_job(job.id)[0].id, OWNER)
     ready.run(last)
     assert [cell is not None for cell in ready.link.works[-1].cells] == [False, False, False, True]
 

@@ -56,9 +56,9 @@ def test_a_job_goes_from_queued_to_done_and_its_pictures_are_in_the_history(read
     records = ready.service.of_job(job.id)
     assert [record.index for record in records] == [0, 1]
     for record in records:
-        data = ready.service.file(record.id).read_bytes()
+        data = ready.service.file(record.id, OWNER).read_bytes()
         assert hashlib.sha256(data).hexdigest() == record.passport.sha256
-        assert ready.service.thumbnail(record.id) == ready.service.file(record.id)
+        assert ready.service.thumbnail(record.id) == ready.service.file(record.id, OWNER)
     assert ready.service.health().running == 0
 
 
@@ -171,7 +171,7 @@ def test_a_disk_below_its_reserve_turns_new_jobs_away(studio: Studio, monkeypatc
 
 
 def test_what_is_not_there_is_not_found(ready: Studio):
-    for call in (ready.service.job, ready.service.events, ready.service.record, ready.service.file):
+    for call in (ready.service.job, ready.service.events, ready.service.record, ready.service.thumbnail):
         with pytest.raises(NotFound):
             call("nothing")
     with pytest.raises(NotFound):
@@ -481,7 +481,7 @@ def test_a_deleted_picture_is_gone_from_history_and_disk(ready: Studio):
     ready.run(job)
     (record,) = ready.service.of_job(job.id)
     assert ready.service.rate(record.id, 4).rating == 4
-    assert ready.service.delete(record.id).id == record.id
+    assert ready.service.delete(record.id, OWNER).id == record.id
     assert ready.files() == []
     with pytest.raises(NotFound):
         ready.service.record(record.id)

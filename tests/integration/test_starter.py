@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors import safe_open
 
 from backend.errors import UnreadableImage
-from backend.types import Record
+from backend.types import Principal, Record
 from webui.compose import Services, open_services
 from webui.options import STARTER, read_settings
 
@@ -92,7 +92,7 @@ def apple(services: Services) -> tuple[Record, bytes]:
     job = service.wait(job.id, timeout=120)
     assert job.state == "done", job.problem
     (record,) = service.of_job(job.id)
-    return record, service.file(record.id).read_bytes()
+    return record, service.file(record.id, Principal()).read_bytes()
 
 
 def test_a_picture_of_the_starter_is_recognised_until_its_pixels_are_touched(

@@ -39,6 +39,7 @@ from db.jobs import SqlJobs
 from extensions.opening import open_extensions
 from tests.support.desk import PlainDesk
 from tests.support.library import FewModels
+from tests.support.trust import plain_trust
 
 OWNER = Principal()
 _MODEL = ModelInfo("tiny", "Tiny", "sd1", "/nowhere", "diffusers", 8, 64, 1)
@@ -61,6 +62,9 @@ class FakeLink:
 
     def train(self, order: wire.Train) -> None:
         self.orders.append(order)
+
+    def invert(self, order: wire.Invert) -> None:
+        pass
 
     def cancel(self, job_id: str) -> None:
         self.cancelled.append(job_id)
@@ -121,7 +125,10 @@ class Studio:
         catalog: Any = self.catalog
         self.library = LibraryDesk(settings, catalog, InputStore(settings.inputs, 1 << 30, 1 << 22))
         hooks = open_extensions(names_of(self.library))
-        self.service = Service(settings, stores, self.library, FakeAdmission(), FakeVerifier(), self.link, hooks)
+        self.trust = plain_trust(self.history)
+        self.service = Service(
+            settings, stores, self.library, FakeAdmission(), FakeVerifier(), self.link, self.trust, hooks
+        )
         self.service.start()
 
     def ready(self) -> None:

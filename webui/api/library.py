@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Query
 from fastapi.responses import FileResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,7 +15,7 @@ from backend.library import ReadPicture
 from backend.preprocessors import PREPROCESSORS, Slider
 from backend.prompts.styles import Style
 from backend.requests.values import part
-from backend.types import ControlUnit
+from backend.types import ControlUnit, Principal
 from backend.upscalers import LATENT, PIXEL
 from webui.api import records
 from webui.api.body import json_object, picture
@@ -26,7 +26,7 @@ from webui.messages import clean, from_validation
 T = TypeVar("T", bound=BaseModel)
 _LONGEST = 4000
 _BINARY = {"type": "string", "format": "binary"}
-_KINDS = ("image/png", "image/jpeg", "image/webp", "application/octet-stream")
+_KINDS = ("image/png", "image/jpeg", "image/webp", "image/avif", "application/octet-stream")
 _PICTURE = {"requestBody": {"required": True, "content": {kind: {"schema": _BINARY} for kind in _KINDS}}}
 
 
@@ -101,15 +101,15 @@ class PreprocessorOut(BaseModel):
     missing: str = Field(description="What has to be installed first; empty if it works.")
 
 
-def library_routes(desk: Desk) -> APIRouter:
+def library_routes(desk: Desk, caller: Principal) -> APIRouter:
     router = APIRouter(tags=["library"])
-    router.include_router(_picture_routes(desk))
+    router.include_router(_picture_routes(desk, caller))
     router.include_router(_word_routes(desk))
     router.include_router(_control_routes(desk))
     return router
 
 
-def _picture_routes(desk: Desk) -> APIRouter:
+def _picture_routes(desk: Desk, caller: Principal) -> APIRouter:
     router = APIRouter()
 
     @router.post(
@@ -119,8 +119,10 @@ def _picture_routes(desk: Desk) -> APIRouter:
         return Reply(input_out(desk.library.put(data)), 201)
 
     @router.post("/inputs/from-record/{record_id}", status_code=201, response_model=InputOut, summary="Take your own")
-    def take(record_id: str) -> Reply:
-        data = desk.file(records.checked_id("record", record_id)).read_bytes()
+    def take(
+        record_id: str, reveal: Annotated[bool, Query(description="Take it although it is covered.")] = False
+    ) -> Reply:
+        data = desk.file(records.checked_id("record", record_id), caller, reveal=reveal).read_bytes()
         return Reply(input_out(desk.library.put(data)), 201)
 
     @router.get("/inputs/{ident}", response_model=InputOut, summary="A picture that was brought along")
@@ -130,8 +132,9 @@ def _picture_routes(desk: Desk) -> APIRouter:
     @router.get("/inputs/{ident}/file", response_class=FileResponse, summary="Its bytes, as they came")
     def file(ident: str) -> FileResponse:
         found = desk.library.input(records.checked_id("picture", ident))
+        desk.trust.check_brought(found.id)
         headers = {
-            "Cache-Control": records.FOREVER,
+            "Cache-Control": "no-store",  # one of ours may be withheld later
             "X-Content-Type-Options": "nosniff",
             "Content-Security-Policy": "default-src 'none'; sandbox",
         }
@@ -205,6 +208,7 @@ def _control_routes(desk: Desk) -> APIRouter:
     @router.post("/control/hint", response_class=Response, summary="What a control unit will see (PNG)")
     def hint(body: Annotated[dict[str, Any], Depends(json_object)]) -> Response:
         unit = part("unit", {"model": "none", **body}, ControlUnit)
+        desk.trust.check_brought(unit.image)
         return Response(desk.library.hint(unit), media_type="image/png", headers={"Cache-Control": "no-store"})
 
     return router

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query
 from fastapi.responses import Response, StreamingResponse
+from pydantic import Field
 
 from backend import samplers
 from backend.errors import NotFound
@@ -13,6 +15,7 @@ from backend.requests.values import flag, text, whole
 from backend.types import Job, Principal, VerifyReport
 from backend.version import VERSION
 from webui.api import events, records
+from webui.api.audits import audit_routes
 from webui.api.body import json_object, picture
 from webui.api.explain import explain_routes
 from webui.api.extensions import extension_routes
@@ -32,10 +35,16 @@ from webui.api.shapes import (
     sampler_out,
 )
 from webui.api.training import training_routes
+from webui.api.trust import PassportOut, trust_routes
 from webui.desk import Desk
 
 CALLER = Principal(source="api")
-POLICY = "personal"
+
+
+class VerifyOut(VerifyReport):
+    page: PassportOut = Field(description="The same as a Passport, row by row.")
+
+
 _PROBLEM = {"description": "What went wrong (RFC 9457)", "content": {"application/problem+json": {}}}
 _JOB_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": JobIn.model_json_schema()}}}}
 _BINARY = {"type": "string", "format": "binary"}
@@ -54,15 +63,17 @@ _PICTURE_BODY = {
 def native_routes(desk: Desk) -> APIRouter:
     router = APIRouter(prefix="/api/v1", responses={"default": {**_PROBLEM, "model": ProblemOut}})
     router.include_router(_job_routes(desk))
-    router.include_router(records.routes(desk))
+    router.include_router(records.routes(desk, CALLER))
     router.include_router(_queue_routes(desk))
     router.include_router(_studio_routes(desk))
     router.include_router(explain_routes(desk))
-    router.include_router(library_routes(desk))
+    router.include_router(library_routes(desk, CALLER))
     router.include_router(model_routes(desk.library))
     router.include_router(training_routes(desk))
     router.include_router(extension_routes(desk, CALLER))
     router.include_router(preset_routes(desk))
+    router.include_router(trust_routes(desk, CALLER))
+    router.include_router(audit_routes(desk, CALLER))
     return router
 
 
@@ -164,12 +175,18 @@ def _studio_routes(desk: Desk) -> APIRouter:
 
     @router.post(
         "/verify",
-        response_model=VerifyReport,
+        response_model=VerifyOut,
         openapi_extra=_PICTURE_BODY,
         summary="What can be said about any picture",
     )
     def verify(data: Annotated[bytes, Depends(picture)]) -> Reply:
-        return Reply(desk.verify(data).model_dump(mode="json"))
+        report = desk.verify(data)
+        record = None
+        if report.history.match == "exact" and report.history.record_id:
+            with suppress(NotFound):  # deleted meanwhile
+                record = desk.record(report.history.record_id)
+        page = desk.trust.passport(record, report)
+        return Reply({**report.model_dump(mode="json"), "page": dict(page)})
 
     @router.get("/health", response_model=HealthOut, summary="How the studio is")
     def health() -> Reply:
@@ -178,7 +195,7 @@ def _studio_routes(desk: Desk) -> APIRouter:
         extra = {
             "paused": now.paused,
             "version": VERSION,
-            "policy": POLICY,
+            "policy": desk.trust.policy()["name"],
             "share": False,
             "blur_previews": desk.settings.blur_previews,
         }

@@ -11,14 +11,14 @@ from fastapi.responses import FileResponse
 from pydantic import ValidationError
 
 from backend.errors import InvalidParameter, NotFound, SignetError
-from backend.types import HistoryQuery, Record
+from backend.types import HistoryQuery, Principal, Record
 from webui.api.body import json_object
 from webui.api.replies import Reply
 from webui.api.shapes import PageOut, RatingIn, RecordOut, record_out
 from webui.desk import Desk
 from webui.messages import clean, from_validation
 
-SERVED = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
+SERVED = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp", "image/avif": ".avif"}
 FOREVER = "private, max-age=31536000, immutable"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -48,7 +48,12 @@ def _word(text: str | None) -> str | None:
     return clean(text.replace("\x00", " "), 300) if text else None
 
 
-def routes(desk: Desk) -> APIRouter:
+def _keeping(record: Record) -> str:
+    """Signed bytes never change, but whether they may be seen does once somebody has to decide about them."""
+    return FOREVER if record.handling == "show" and not record.review else "no-store"
+
+
+def routes(desk: Desk, caller: Principal) -> APIRouter:
     router = APIRouter(tags=["records"])
 
     def sent(record: Record) -> Reply:
@@ -101,13 +106,18 @@ def routes(desk: Desk) -> APIRouter:
 
     @router.delete("/records/{record_id}", response_model=RecordOut, summary="Delete a picture and its file")
     def delete(record_id: str) -> Reply:
-        return sent(desk.delete(checked_id("picture", record_id)))
+        return sent(desk.delete(checked_id("picture", record_id), caller))
 
     @router.get("/records/{record_id}/file", response_class=FileResponse, summary="The exact signed bytes")
-    def file(record_id: str, request: Request, download: bool = False) -> FileResponse:
+    def file(
+        record_id: str,
+        request: Request,
+        download: bool = False,
+        reveal: Annotated[bool, Query(description="Show it although it is covered.")] = False,
+    ) -> FileResponse:
         found = desk.record(checked_id("picture", record_id))
         kind = found.passport.media_type
-        path = desk.file(found.id)
+        path = desk.file(found.id, caller, reveal=reveal)
         if kind not in SERVED or not path.is_file():
             raise NotFound("file of picture", record_id)
         name = f"signet-{found.id}{SERVED[kind]}"
@@ -116,15 +126,16 @@ def routes(desk: Desk) -> APIRouter:
             media_type=kind,
             filename=name,
             content_disposition_type="attachment" if download else "inline",
-            headers={"Cache-Control": FOREVER},
+            headers={"Cache-Control": _keeping(found)},
         )
 
     @router.get("/records/{record_id}/thumbnail", response_class=FileResponse, summary="A small picture for walls")
     def thumbnail(record_id: str) -> FileResponse:
-        path = desk.thumbnail(checked_id("picture", record_id))
+        found = desk.record(checked_id("picture", record_id))
+        path = desk.thumbnail(found.id)
         kinds = {suffix: kind for kind, suffix in SERVED.items()}
         if path.suffix not in kinds or not path.is_file():
             raise NotFound("thumbnail of picture", record_id)
-        return FileResponse(path, media_type=kinds[path.suffix], headers={"Cache-Control": FOREVER})
+        return FileResponse(path, media_type=kinds[path.suffix], headers={"Cache-Control": _keeping(found)})
 
     return router

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backend.errors import Problem
 from backend.samplers import Sampler
-from backend.types import Event, Job, JobState, Record
+from backend.trust import why_covered
+from backend.types import Event, Handling, Job, JobState, Record
 from webui.messages import as_mapping, clean
 
 
@@ -24,7 +25,7 @@ class JobIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     prompt: str = Field("", examples=["a red apple on a wooden table"])
-    mode: str | None = Field(None, description="txt2img (default), img2img, inpaint, upscale or grid.")
+    mode: str | None = Field(None, description="txt2img (default), img2img, inpaint, upscale, convert or grid.")
     negative: str | None = Field(None, description="What to keep out of the picture.")
     styles: list[str] | None = Field(None, description="Names of saved styles.")
     loras: list[dict[str, Any]] | None = Field(None, description='Beside <lora:...> tags: {"id", "text", "unet"}.')
@@ -66,9 +67,11 @@ class JobIn(BaseModel):
     grid: dict[str, Any] | None = Field(None, description='A sheet: {"cells": job ids, "columns", labels}.')
     film: list[int] | None = Field(None, description="Steps to keep a small frame of, for /jobs/{id}/frames.")
     maps: bool | None = Field(None, description="With film: where each word looked, for /jobs/{id}/maps.")
-    format: str | None = Field(None, description="Of the sealed file: png (default), jpeg or webp.")
+    format: str | None = Field(None, description="Of the sealed file: png (default), jpeg, webp or avif.")
     quality: int | None = Field(None, description="Of JPEG and WebP, 50 to 100.")
     bucket: int | None = Field(None, description="Rows in a denoiser batch (1, 2, 4, 8), to repeat a picture exactly.")
+    policy: str | None = Field(None, description="shared or classroom: a stricter policy for this request alone.")
+    consent: bool | None = Field(None, description="The people in the pictures brought agreed to what is made of them.")
     client_extras: dict[str, Any] | None = None
 
 
@@ -121,6 +124,8 @@ class Links(BaseModel):
 
 
 class RecordOut(Record):
+    cover: Handling = Field(description="How it is handed out now: show, blur (only with reveal=1) or withhold.")
+    covered: str = Field(description="Why it is covered; empty if it is not.")
     urls: Links
 
 
@@ -191,7 +196,8 @@ def job_out(job: Job, records: tuple[Record, ...] = (), last_seq: int = 0) -> di
 def record_out(record: Record) -> dict[str, Any]:
     base = f"/api/v1/records/{record.id}"
     urls = {"file": f"{base}/file", "download": f"{base}/file?download=1", "thumbnail": f"{base}/thumbnail"}
-    return {**record.model_dump(mode="json"), "urls": urls}
+    covered = "" if record.handling == "show" else why_covered(record)
+    return {**record.model_dump(mode="json"), "cover": record.handling, "covered": covered, "urls": urls}
 
 
 def refused_model_out(name: str, problem: Problem) -> dict[str, Any]:

@@ -47,7 +47,7 @@ const mounts = {
 };
 
 /** Tabs and groups with a script of their own, which exports `mount(root)`; fetched when there is a place for it. */
-const OWN = ["control", "lora", "models", "pnginfo", "queue", "explain", "plots", "presets"];
+const OWN = ["control", "lora", "models", "pnginfo", "queue", "explain", "plots", "presets", "review", "audit", "policy"];
 
 async function mountOwn(name, root) {
   const there = await fetch(`/signet/${name}.js`, { method: "HEAD" }).catch(() => null);

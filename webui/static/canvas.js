@@ -3,7 +3,7 @@
 
 import { call, record } from "./api.js";
 import { button, el, replace, say, stored, tame } from "./dom.js";
-import { covered, passport, problemBox, seconds } from "./passport.js";
+import { covered, download, flagged, passport, problemBox, seconds } from "./passport.js";
 import { ENDS, words } from "./phases.js";
 import { Interrupted, jobsBefore } from "./restore.js";
 import { sendButtons, sendToForm, stayOrShow } from "./send.js";
@@ -221,9 +221,11 @@ export class Canvas {
     const { passport: facts } = found;
     this.size(facts.width, facts.height);
     this.image.classList.remove("veiled");
-    await this.draw(found.urls.file, `Picture for: ${tame(facts.request.prompt)}`, () => this.shown === id);
+    const words = `Picture for: ${tame(facts.request.prompt)}`;
+    if (!flagged(found)) await this.draw(found.urls.file, words, () => this.shown === id);
     if (this.shown !== id) return;
-    replace(this.stage, covered(found, this.image));
+    // A picture of its own, so that a preview never takes the place of what is under a cover.
+    replace(this.stage, flagged(found) ? covered(found, el("img", { alt: words })) : el("div", { class: "picture" }, this.image));
     replace(this.below, this.actions(found), passport(found));
     if (!this.active && this.outcome === "done") this.say(`Done in ${seconds(facts.engine.seconds)}.`);
     this.strip.mark(id);
@@ -240,7 +242,7 @@ export class Canvas {
     return el(
       "div",
       { class: "row-actions" },
-      el("a", { class: "quiet", href: found.urls.download, download: "" }, "Download"),
+      download(found),
       sendButtons(found),
       button("Hide", () => this.hide(found.id), { title: "Take it off this page; it stays in the History" }),
     );

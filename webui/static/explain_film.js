@@ -144,12 +144,11 @@ export class Film {
   async end(id) {
     const found = await record(id);
     const { request } = found.passport;
-    const image = el("img", { src: found.urls.file, alt: `The finished picture: ${tame(request.prompt)}` });
+    const image = el("img", { alt: `The finished picture: ${tame(request.prompt)}` });
     const open = button("Open it with its Passport", () => openPicture(found.id), { id: "explain-open" });
     const words = el("div", {}, el("h4", {}, "The finished picture"), el("p", { class: "hint" }, "Decoded at full size, inspected, marked and signed."), passport(found), open);
-    const picture = covered(found, image);
+    const picture = covered(found, image, () => this.veil(false));
     this.veil(flagged(found));
-    picture.querySelector(".cover button")?.addEventListener("click", () => this.veil(false));
     replace(this.sealed, picture, words);
   }
 }

@@ -2,7 +2,7 @@
 
 import { call, record } from "./api.js";
 import { button, el, plural, replace, say, tame } from "./dom.js";
-import { covered, problemBox } from "./passport.js";
+import { problemBox, small } from "./passport.js";
 import { ENDS } from "./phases.js";
 import { openPicture } from "./picture.js";
 
@@ -83,8 +83,7 @@ export class Guidance {
       return;
     }
     const found = await record(job.records[0]);
-    const image = el("img", { src: found.urls.thumbnail, alt: `CFG ${cell.cfg}: ${tame(found.passport.request.prompt)}` });
-    replace(cell.place, covered(found, image));
+    replace(cell.place, small(found, { alt: `CFG ${cell.cfg}: ${tame(found.passport.request.prompt)}` }));
     replace(cell.caption, button(`CFG ${cell.cfg}`, () => openPicture(found.id), { title: "Open this picture with its Passport" }));
     cell.done = true;
   }

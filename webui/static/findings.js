@@ -50,3 +50,33 @@ export function mark(watermark) {
   const words = `A mark of this studio is in the pixels. An unmarked picture looks so with a chance of ${chance(watermark.p_value)}.`;
   return section("Invisible mark", "good", words, list([["Method", watermark.method], ["Record", watermark.record_id]]));
 }
+
+/** A mark in the noise that the picture grew from; reading it takes the model. */
+export function noiseMark(report) {
+  if (report.tested === false) return section("Mark in the noise", "unknown", `Could not be tested${report.detail ? `: ${tame(report.detail)}` : "; the model that made it has to be in memory."}`);
+  if (!report.found) return section("Mark in the noise", "unknown", `Not found (${chance(report.p_value)}); that does not mean that it is not AI-made.`);
+  return section("Mark in the noise", "good", `The noise it was made from carries a mark of this studio (${chance(report.p_value)}).`, list([["Method", report.method], ["Record", report.record_id]]));
+}
+
+const LIKENESS = {
+  same: ["good", "This file shows the same picture."],
+  part: ["good", "This file shows a part of that picture."],
+  changed: ["warn", "This file shows that picture with something changed in it."],
+  different: ["bad", "This file shows something else: the mark was put onto another picture."],
+  unknown: ["unknown", "Whether this file shows that picture could not be compared."],
+};
+
+/** A copy that lost its credentials, and the signed file it came from. */
+export function recovered(found) {
+  if (!found) return null;
+  const [tone, words] = LIKENESS[found.likeness];
+  const facts = [["Signer", found.credentials.signer], ["Source type", found.credentials.digital_source_type], ["Difference", found.psnr_db === null ? "" : `${found.psnr_db.toFixed(1)} dB PSNR`]];
+  const link = el("a", { href: `/api/v1/records/${encodeURIComponent(found.record_id)}/file?download=1`, download: "" }, "Download the signed file");
+  return section("Credentials found again", tone, `The mark leads to a stored file with ${found.credentials.state} credentials. ${words}`, list(facts), link);
+}
+
+/** Plain metadata that says who made it; anybody can write such things. */
+export function label(found) {
+  const facts = Object.entries(found).filter(([, value]) => value).map(([name, value]) => [name.replaceAll("_", " "), typeof value === "object" ? JSON.stringify(value) : value]);
+  return section("Label in the metadata", "unknown", "Not signed: anybody can write it.", list(facts));
+}

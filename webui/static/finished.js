@@ -3,7 +3,7 @@
 import { call, record } from "./api.js";
 import { button, el, replace, tame } from "./dom.js";
 import { jobWords, promptOf } from "./jobline.js";
-import { flagged, problemBox } from "./passport.js";
+import { flagged, problemBox, small } from "./passport.js";
 import { ENDS } from "./phases.js";
 import { openPicture } from "./picture.js";
 
@@ -43,7 +43,7 @@ export class Finished {
 
   thumb(found) {
     const prompt = tame(found.passport.request.prompt);
-    const image = el("img", { src: found.urls.thumbnail, alt: "", loading: "lazy" });
+    const image = small(found);
     const props = { class: "thumb" + (flagged(found) ? " flagged" : ""), "aria-label": `Open: ${prompt}${flagged(found) ? " (flagged)" : ""}`, title: prompt };
     return button(image, () => openPicture(found.id, () => document.dispatchEvent(new CustomEvent("signet:changed"))), props);
   }

@@ -2,7 +2,7 @@
 
 import { call, remember } from "./api.js";
 import { button, debounce, el, plural, replace, say, tame } from "./dom.js";
-import { flagged, problemBox } from "./passport.js";
+import { flagged, problemBox, small } from "./passport.js";
 import { openPicture } from "./picture.js";
 
 const PAGE = 60;
@@ -133,9 +133,9 @@ export class History {
 
   tile(found) {
     const prompt = tame(found.passport.request.prompt);
-    const image = el("img", { src: found.urls.thumbnail, alt: "", loading: "lazy", width: found.passport.width, height: found.passport.height });
+    const image = small(found, { width: found.passport.width, height: found.passport.height });
     const stars = found.rating ? el("span", { class: "tile-stars", "aria-hidden": "true" }, "★".repeat(found.rating)) : null;
-    const name = `Open: ${prompt}${flagged(found) ? " (flagged)" : ""}`;
+    const name = `Open: ${prompt}${flagged(found) ? " (covered)" : ""}`;
     const props = { class: "tile" + (flagged(found) ? " flagged" : ""), "aria-label": name, title: prompt, "data-id": found.id };
     return button([image, el("span", { class: "tile-words", dir: "auto" }, prompt), stars].filter(Boolean), () => openPicture(found.id, () => this.restart()), props);
   }

@@ -18,7 +18,9 @@ export function mount(root) {
     eta: number("eta", { min: 0, max: 1, step: 0.05, placeholder: "the sampler's own" }),
     tiling: check("tiling"),
     styles: many("styles"),
+    policy: choice("policy", [["", "as the owner set it"], ["shared", "as strict as on a shared server"], ["classroom", "as strict as in a classroom"]]),
   };
+  const consent = check("consent");
   const begin = slider("cfg_interval.0", { min: 0, max: 1, step: 0.05, value: 0 });
   const end = slider("cfg_interval.1", { min: 0, max: 1, step: 0.05, value: 1 });
   const towards = number("variation.seed", { min: -1, max: 2 ** 53 - 1, value: -1 });
@@ -41,6 +43,7 @@ export function mount(root) {
         row(begin.root, end.root),
         row(refiner.root, takeover.root),
         plain.tiling.root,
+        row(plain.policy.root, consent.root),
       ],
       set,
     ),
@@ -58,6 +61,7 @@ export function mount(root) {
     return {
       ...carried,
       ...Object.fromEntries(given.filter(([, value]) => value !== undefined)),
+      ...(consent.value ? { consent: true } : {}),
       ...(begin.changed || end.changed ? { cfg_interval: [begin.value, end.value] } : {}),
       ...(strength.changed ? { variation: { seed: towards.value ?? -1, strength: strength.value } } : {}),
       ...(refiner.value && mode !== "upscale" ? { refiner: { model: refiner.value, switch: takeover.value } } : {}),
@@ -67,6 +71,7 @@ export function mount(root) {
   provide("more", (request, { partial }) => {
     const named = (name) => !partial || name in request;
     for (const [name, each] of Object.entries(plain)) if (named(name)) each.value = request[name];
+    if (!partial) consent.value = false; // said anew for every picture that is worked on
     if (named("cfg_interval")) [begin.value, end.value] = request.cfg_interval ?? [0, 1];
     if (named("variation")) [towards.value, strength.value] = [request.variation?.seed, request.variation?.strength];
     if (named("refiner")) [refiner.value, takeover.value] = [request.refiner?.model, request.refiner?.switch];

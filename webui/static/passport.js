@@ -1,6 +1,9 @@
 // The Passport of a picture in plain words. Never a tick for what is not known.
 
+import { call } from "./api.js";
 import { button, el, replace, tame } from "./dom.js";
+import { passportRows } from "./passport_rows.js";
+import { sheet } from "./sheets.js";
 
 export function chance(p) {
   if (!(p > 0)) return "p < 1e-300";
@@ -11,19 +14,20 @@ export function seconds(value) {
   return value < 10 ? `${value.toFixed(1)} s` : `${Math.round(value)} s`;
 }
 
+/** Whether it is handed out only to those who ask, or not at all. */
 export function flagged(record) {
-  return record.passport.inspection.state === "flagged";
+  return record.cover !== "show";
 }
+
+const revealed = new Set();
+
+/** What to add to an address of a picture that somebody has asked to see: the server hands it out only then. */
+export const reveal = (id, sign = "?") => (revealed.has(id) ? `${sign}reveal=1` : "");
 
 function detectorWords(detector) {
   const score = detector.score === null ? "" : ` ${detector.score.toFixed(2)}`;
   const limit = detector.threshold === null ? "" : ` (flagged from ${detector.threshold.toFixed(2)})`;
   return `${detector.name}: ${detector.state}${score}${limit}${detector.detail ? ` – ${detector.detail}` : ""}`;
-}
-
-export function flagReason(record) {
-  const found = record.passport.inspection.detectors.filter((detector) => detector.state === "flagged");
-  return found.map(detectorWords).join("; ") || "the inspection flagged it";
 }
 
 const INSPECTION = {
@@ -96,11 +100,21 @@ function facts(record) {
     row("Size", `${passport.width} × ${passport.height} px, ${passport.media_type}`),
     row("Made", `${new Date(passport.created).toLocaleString()}, ${seconds(engine.seconds)} on ${engine.device} (${engine.dtype})`),
     row("Software", `${engine.app}, torch ${engine.torch}, diffusers ${engine.diffusers}, attention ${engine.attention}, batch of ${engine.bucket}`),
-    row("Policy", `${passport.policy}: ${passport.admission}`),
+    row("Policy", `${passport.policy}: ${passport.admission}${(passport.reasons ?? []).length ? ` (${passport.reasons.map((each) => each.category).join(", ")})` : ""}`),
     row("Record", record.id),
     row("Mark", `${passport.watermark.mark_id} (${passport.watermark.method})`),
     row("SHA-256", passport.sha256),
   );
+}
+
+/** What is known row by row, and which duties are met; fetched when somebody looks. */
+function passportPage(record) {
+  sheet("trust");
+  const place = el("div", { class: "passport-page" }, el("p", { class: "hint" }, "Reading the Passport …"));
+  call(`/records/${record.id}/passport`)
+    .then((page) => replace(place, passportRows(page), el("p", {}, el("a", { href: `/api/v1/records/${record.id}/passport`, download: `passport-${record.id}.json` }, "Passport as JSON"))))
+    .catch((error) => replace(place, problemBox(error.problem)));
+  return place;
 }
 
 function copyButton(text) {
@@ -132,28 +146,62 @@ export function passport(record, open = false) {
   const fill = () => {
     if (!more.open || more.dataset.filled) return;
     more.dataset.filled = "1";
-    more.append(facts(record), el("div", { class: "infotext" }, copyButton(record.infotext), el("pre", { dir: "auto", tabIndex: 0 }, tame(record.infotext))));
+    more.append(passportPage(record), facts(record), el("div", { class: "infotext" }, copyButton(record.infotext), el("pre", { dir: "auto", tabIndex: 0 }, tame(record.infotext))));
   };
   more.addEventListener("toggle", fill);
   fill();
   return el("div", { class: "passport-box" }, line, detail, more);
 }
 
-/** A picture that was flagged is covered until somebody asks to see it. */
-export function covered(record, image) {
+/** A link to the file. For a covered picture it works once somebody has asked to see it. */
+export function download(record) {
+  const link = el("a", { class: "quiet", href: record.urls.download + reveal(record.id, "&"), download: "" }, "Download");
+  const open = () => !flagged(record) || revealed.has(record.id);
+  link.hidden = !open();
+  document.addEventListener("signet:revealed", () => {
+    link.hidden = !open();
+    link.href = record.urls.download + reveal(record.id, "&");
+  });
+  return link;
+}
+
+/** A small picture for walls and strips. What there is none of says so in a word. */
+export function small(record, props = {}) {
+  const veil = () => el("span", { class: "veil" }, record.cover === "withhold" ? "withheld" : "covered");
+  if (record.cover === "withhold") return veil();
+  const image = el("img", { src: record.urls.thumbnail, alt: "", loading: "lazy", ...props });
+  image.addEventListener("error", () => flagged(record) && image.replaceWith(veil()), { once: true });
+  return image;
+}
+
+/** The picture itself. A covered one is fetched only when somebody asks to see it, a withheld one never. */
+export function covered(record, image, shown = () => {}) {
   const frame = el("div", { class: "picture" }, image);
-  if (!flagged(record)) return frame;
+  if (!flagged(record) || revealed.has(record.id)) {
+    image.src = record.urls.file + reveal(record.id);
+    return frame;
+  }
   frame.classList.add("covered");
+  image.src = "";
+  image.hidden = true;
+  const withheld = record.cover === "withhold";
+  const show = button("Show it anyway", () => {
+    revealed.add(record.id);
+    image.src = record.urls.file + reveal(record.id);
+    image.hidden = false;
+    frame.classList.remove("covered");
+    cover.remove();
+    shown();
+    document.dispatchEvent(new CustomEvent("signet:revealed", { detail: record.id }));
+  });
   const cover = el(
     "div",
     { class: "cover" },
-    el("strong", {}, "This picture was flagged"),
-    el("span", {}, flagReason(record)),
-    button("Show it anyway", () => {
-      frame.classList.remove("covered");
-      cover.remove();
-    }),
+    el("strong", {}, withheld ? "This picture is withheld" : "This picture is covered"),
+    el("span", { dir: "auto" }, tame(record.covered)),
+    withheld ? el("span", {}, "The owner decides in Review.") : show,
   );
+  frame.prepend(small(record, { class: "behind" }));
   frame.append(cover);
   return frame;
 }

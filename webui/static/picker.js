@@ -2,7 +2,7 @@
 
 import { call } from "./api.js";
 import { button, el, replace, say } from "./dom.js";
-import { problemBox } from "./passport.js";
+import { problemBox, reveal } from "./passport.js";
 
 const KINDS = ["png", "jpeg", "webp", "avif", "gif", "bmp", "tiff"].map((kind) => `image/${kind}`).join();
 
@@ -11,7 +11,7 @@ export function upload(file) {
   return call("/inputs", { method: "POST", body: file });
 }
 
-export const fromRecord = (id) => call(`/inputs/from-record/${id}`, { method: "POST" });
+export const fromRecord = (id) => call(`/inputs/from-record/${id}${reveal(id)}`, { method: "POST" });
 
 async function newest() {
   const { records } = await call("/records?limit=1");

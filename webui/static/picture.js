@@ -1,8 +1,9 @@
 // One picture of the history, opened: the file itself, its Passport, and what can be done with it.
 
 import { call, forget, record, remember } from "./api.js";
+import { convertButton } from "./convert.js";
 import { button, el, replace, say, tame } from "./dom.js";
-import { covered, passport, problemBox } from "./passport.js";
+import { covered, download, passport, problemBox } from "./passport.js";
 import { sendButtons } from "./send.js";
 
 function stars(found, changed) {
@@ -62,10 +63,14 @@ export async function openPicture(id, changed = () => {}) {
     dialog.append(problemBox(error.problem));
     return;
   }
-  const { passport: facts, urls } = found;
-  const image = el("img", { src: urls.file, alt: `Picture for: ${tame(facts.request.prompt)}`, width: facts.width, height: facts.height });
+  const { passport: facts } = found;
+  const image = el("img", { alt: `Picture for: ${tame(facts.request.prompt)}`, width: facts.width, height: facts.height });
   const send = sendButtons(found, () => dialog.close(), { class: "accent" });
-  const download = el("a", { class: "quiet", href: urls.download, download: "" }, "Download");
+  const converting = convertButton(found, (fresh) => {
+    dialog.close();
+    changed();
+    openPicture(fresh, changed);
+  });
   dialog.append(
     el(
       "div",
@@ -75,7 +80,7 @@ export async function openPicture(id, changed = () => {}) {
         "div",
         { class: "opened-words" },
         el("p", { class: "opened-prompt", dir: "auto" }, tame(facts.request.prompt)),
-        el("div", { class: "row-actions" }, send, download, deletion(found, dialog, changed)),
+        el("div", { class: "row-actions" }, send, download(found), converting, deletion(found, dialog, changed)),
         stars(found, changed),
         passport(found, true),
       ),

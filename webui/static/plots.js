@@ -1,11 +1,12 @@
 // Plots: one request made into many, with their pictures on sheets. The server knows the plans and reads the values;
 // this panel is drawn from its description.
 
-import { call } from "./api.js";
+import { call, record } from "./api.js";
 import { group } from "./controls.js";
 import { button, debounce, el, plural, replace, say, stored, tame } from "./dom.js";
 import { formFields } from "./fields.js";
-import { problemBox } from "./passport.js";
+import { problemBox, small } from "./passport.js";
+import { openPicture } from "./picture.js";
 import { sheet as styleSheet } from "./sheets.js";
 
 const OFF = "Nothing";
@@ -117,10 +118,11 @@ async function follow(place, ticket) {
 }
 
 function sheet(grid) {
-  const base = `/api/v1/records/${grid.records[0]}`;
-  const name = grid.label || "Sheet";
-  return el("a", { href: `${base}/file`, target: "_blank", rel: "noopener", title: "Open the sheet" },
-    el("img", { src: `${base}/thumbnail`, alt: tame(name), loading: "lazy" }), el("span", { dir: "auto" }, tame(name)));
+  const id = grid.records[0];
+  const name = tame(grid.label || "Sheet");
+  const place = el("span", { class: "sheet-picture" });
+  record(id).then((found) => replace(place, small(found, { alt: name }))).catch(() => replace(place, "The sheet is gone."));
+  return button([place, el("span", { dir: "auto" }, name)], () => openPicture(id), { title: "Open the sheet" });
 }
 
 export async function mount(root, { collect = formFields } = {}) {

@@ -2,7 +2,7 @@
 
 import { forget, record } from "./api.js";
 import { button, el, replace, stored, tame } from "./dom.js";
-import { flagged } from "./passport.js";
+import { flagged, small } from "./passport.js";
 
 const LONGEST = 40;
 const ids = stored("strip", [], "sessionStorage");
@@ -28,7 +28,7 @@ export class Strip {
     const found = await Promise.all(ids.get().map((id) => record(id).catch(() => forget(id))));
     const items = found.filter(Boolean).map((one) => {
       const words = tame(one.passport.request.prompt);
-      const image = el("img", { src: one.urls.thumbnail, alt: words, loading: "lazy" });
+      const image = small(one, { alt: words });
       const kind = flagged(one) ? "thumb flagged" : "thumb";
       return button(image, () => this.choose(one.id), { class: kind, title: words, "data-id": one.id });
     });

@@ -4,7 +4,7 @@ import { putLora } from "./additions.js";
 import { call, record } from "./api.js";
 import { button, el, replace, say, tame } from "./dom.js";
 import { openAddition } from "./lora_details.js";
-import { flagged, problemBox } from "./passport.js";
+import { flagged, problemBox, small } from "./passport.js";
 import { openPicture } from "./picture.js";
 import { Plot } from "./plot.js";
 import { mode, showTab } from "./tabs.js";
@@ -128,7 +128,7 @@ export class Course {
   async picture(root, { step, records: [id] }) {
     try {
       const found = await record(id);
-      root.prepend(button(el("img", { src: found.urls.thumbnail, alt: `Sample at step ${step}`, loading: "lazy" }), () => openPicture(id), { class: "tile" + (flagged(found) ? " flagged" : ""), "aria-label": `Open the sample of step ${step}` }));
+      root.prepend(button(small(found, { alt: `Sample at step ${step}` }), () => openPicture(id), { class: "tile" + (flagged(found) ? " flagged" : ""), "aria-label": `Open the sample of step ${step}` }));
     } catch {
       root.prepend(el("span", { class: "sample-wait" }, "The picture is gone."));
     }

@@ -2,9 +2,11 @@
 
 import { call } from "./api.js";
 import { button, el, replace, say, tame } from "./dom.js";
-import { credentials, mark, section } from "./findings.js";
+import { credentials, label, mark, noiseMark, recovered, section } from "./findings.js";
 import { problemBox } from "./passport.js";
+import { passportRows } from "./passport_rows.js";
 import { openPicture } from "./picture.js";
+import { sheet } from "./sheets.js";
 
 function infotext(text) {
   if (!text) return section("Generation text", "unknown", "The file carries none.");
@@ -19,12 +21,12 @@ function history(found) {
 }
 
 export function mountVerify(root) {
-  const input = el("input", { type: "file", id: "verify-file", accept: "image/png,image/jpeg,image/webp", class: "sr-only" });
+  const input = el("input", { type: "file", id: "verify-file", accept: "image/png,image/jpeg,image/webp,image/avif", class: "sr-only" });
   const drop = el(
     "label",
     { class: "drop", for: "verify-file" },
     el("strong", {}, "Drop a picture here, or choose one"),
-    el("span", {}, "PNG, JPEG or WebP. It is looked at on this machine and not kept."),
+    el("span", {}, "PNG, JPEG, WebP or AVIF. It is looked at on this machine and not kept."),
   );
   drop.htmlFor = "verify-file";
   const answer = el("div", { class: "answer", "aria-live": "polite" });
@@ -42,8 +44,9 @@ export function mountVerify(root) {
       url = URL.createObjectURL(file);
       const image = el("img", { src: url, alt: tame(file.name) });
       const sentence = el("p", { class: "sentence", dir: "auto" }, tame(report.summary));
-      const findings = [credentials(report.c2pa), mark(report.watermark), history(report.history), infotext(report.infotext)];
-      replace(answer, el("div", { class: "verify-head" }, image, sentence), el("div", { class: "findings" }, findings));
+      const findings = [credentials(report.c2pa), mark(report.watermark), ...report.more_marks.map(noiseMark), recovered(report.recovered), ...report.labels.map(label), history(report.history), infotext(report.infotext)].filter(Boolean);
+      sheet("trust");
+      replace(answer, el("div", { class: "verify-head" }, image, sentence), el("div", { class: "findings" }, findings), el("details", { class: "more", open: true }, el("summary", {}, "Passport"), passportRows(report.page)));
       say(report.summary);
     } catch (error) {
       replace(answer, problemBox(error.problem));

@@ -42,6 +42,7 @@ def settings_table(settings: Settings) -> str:
 
 def settings_page(settings: Settings) -> None:
     """Below the table static/refused.js lists the models that cannot be used."""
+    parts.mount("policy")
     gr.Markdown(SETTINGS_INTRO, elem_id="settings-intro")
     gr.Markdown(settings_table(settings), elem_id="settings-table")
     parts.mount("refused")

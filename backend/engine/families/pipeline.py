@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from backend.engine.decoding import Overflowed
 from backend.engine.families.solo import Solo, fit_colours, kind_of, modules_of, open_folder
 from backend.engine.preview import LatentToRgb
 from backend.engine.stopped import Stopped
@@ -160,8 +161,10 @@ class SoloRun:
         try:
             with torch.inference_mode():
                 images = self._solo.pipe(**self._arguments()).images
-            pixels = (np.nan_to_num(np.asarray(images[0], np.float32)).clip(0, 1) * 255).round().astype(np.uint8)
-            self._said.put(Finished(np.ascontiguousarray(pixels)))
+            image = np.asarray(images[0], np.float32)
+            if not np.isfinite(image).all():
+                raise Overflowed("its own pipeline")
+            self._said.put(Finished(np.ascontiguousarray((image.clip(0, 1) * 255).round().astype(np.uint8))))
         except BaseException as error:  # noqa: BLE001 - handed to the loop, which raises it
             self._said.put(error)
 

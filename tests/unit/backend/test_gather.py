@@ -50,12 +50,16 @@ class Room:
         self.models: Any = FewModels(*MODELS)
         self.store = InputStore(folder / "inputs", 1 << 30, 10_000)
         self.records: dict[str, list[Any]] = {}
+        self.pictures: dict[str, Any] = {}
 
     def input(self, ident: str) -> Input:
         return self.store.get(ident)
 
     def of_job(self, job_id: str) -> list[Any]:
         return self.records.get(job_id, [])
+
+    def by_sha256(self, sha256: str) -> Any:
+        return self.pictures.get(sha256)
 
     def path(self, relative: str) -> Path:
         return Path("/outputs") / relative
@@ -163,7 +167,7 @@ def test_pictures_that_are_made_already_are_not_made_again(room: Room):
 
 def test_a_grid_takes_the_first_picture_of_each_job_and_leaves_places_empty(room: Room):
     passport = type("Passport", (), {"sha256": "f" * 64, "media_type": "image/png"})
-    room.records["done"] = [type("Row", (), {"index": 0, "passport": passport, "path": "a.png"})]
+    room.records["done"] = [type("Row", (), {"index": 0, "passport": passport, "path": "a.png", "handling": "show"})]
     grid = Grid(cells=("done", "", "failed"), columns=3)
     work = room.gather(mode="grid", prompt="", grid=grid)
     assert [cell and (cell.path, cell.relation) for cell in work.cells] == [("/outputs/a.png", "component"), None, None]

@@ -349,15 +349,50 @@ def test_other_formats_are_refused_whatever_their_name(kind: str):
         images.decode(saved(kind), max_pixels=PLENTY)
 
 
-@pytest.mark.parametrize("kind", ["AVIF", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF"])
 def test_more_formats_may_come_in_than_may_be_verified(kind: str):
     data = saved(kind)
     assert images.input_type(data) == f"image/{kind.lower()}"
     assert images.decode(data, max_pixels=PLENTY).pixels.shape == (24, 40, 3)
-    with pytest.raises(UnreadableImage, match="not a PNG, JPEG or WebP"):
+    with pytest.raises(UnreadableImage, match="not a PNG, JPEG, WebP or AVIF"):
         images.media_type(data)
     with pytest.raises(UnreadableImage, match="at most"):
         images.decode(data, max_pixels=24 * 40 - 1)
+
+
+@pytest.mark.skipif(not images.writes_avif(), reason="this Pillow has no AVIF codec")
+def test_avif_goes_out_with_its_text_and_labels_and_comes_in_again():
+    pixels = images.decode(saved("PNG"), max_pixels=PLENTY).pixels
+    data = images.encode_avif_file(pixels, "a lighthouse\nSteps: 4", 90, "<x:xmpmeta/>")
+    opened = images.decode(data, max_pixels=PLENTY)
+    assert (images.media_type(data), opened.text, opened.texts["XMP"]) == (
+        "image/avif",
+        "a lighthouse\nSteps: 4",
+        "<x:xmpmeta/>",
+    )
+    assert np.abs(opened.pixels.astype(int) - pixels).mean() < 8
+
+
+def test_avif_without_its_codec_is_a_clear_refusal(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(images, "writes_avif", lambda: False)
+    with pytest.raises(InvalidParameter, match="cannot write AVIF"):
+        images.encode_avif_file(np.zeros((8, 8, 3), np.uint8))
+
+
+def test_an_xmp_packet_goes_into_a_png_without_touching_pixels_or_text():
+    plain = images.encode_png(images.decode(saved("PNG"), max_pixels=PLENTY).pixels, "Steps: 4")
+    data = images.png_with_xmp(plain, "<x:xmpmeta>lumière</x:xmpmeta>")
+    before, after = (images.decode(each, max_pixels=PLENTY) for each in (plain, data))
+    assert np.array_equal(before.pixels, after.pixels)
+    assert (after.text, after.texts["XMP"]) == ("Steps: 4", "<x:xmpmeta>lumière</x:xmpmeta>")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF"])
+def test_texts_are_read_without_decoding_and_nothing_raises(kind: str):
+    data = saved(kind)
+    assert images.metadata(data) == dict(images.decode(data, max_pixels=PLENTY).texts)
+    for size in (0, 10, len(data) // 2):
+        assert isinstance(images.metadata(data[:size]), dict)
 
 
 def test_three_hundred_mutated_pictures_are_read_or_refused_and_nothing_else():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -46,6 +46,12 @@ def empty_sqlite(template: Path, folder: Path) -> str:
 @pytest.fixture(params=KINDS)
 def url(request: pytest.FixtureRequest, template: Path, tmp_path: Path) -> str:
     return empty_sqlite(template, tmp_path) if request.param == "sqlite" else empty_postgres()
+
+
+@pytest.fixture(params=KINDS)
+def fresh(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], str]:
+    """Gives the URL of a database without any table."""
+    return (lambda: f"sqlite:///{tmp_path / 'signet.db'}") if request.param == "sqlite" else empty_postgres
 
 
 @pytest.fixture

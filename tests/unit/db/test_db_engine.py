@@ -32,8 +32,10 @@ def test_opening_twice_changes_nothing(url: str) -> None:
 
 def test_there_is_one_migration_line_and_it_ends_at_the_newest_version(database: Database) -> None:
     with database.reading() as connection:
-        assert connection.scalars(text("SELECT version_num FROM alembic_version")).all() == ["0001"]
-        assert {"jobs", "records", "intents"} <= set(inspect(connection).get_table_names())
+        assert connection.scalars(text("SELECT version_num FROM alembic_version")).all() == ["0002"]
+        assert {"jobs", "records", "intents", "reviews", "audit_entries", "audit_texts"} <= set(
+            inspect(connection).get_table_names()
+        )
 
 
 def test_a_database_of_a_newer_version_is_refused_in_plain_words(url: str) -> None:

@@ -11,6 +11,7 @@ from backend.errors import Refused
 from backend.types import GenerationRequest, Hires, LoraUse, Principal, Words
 from safety.admit import Gate, RefusedByPolicy
 from safety.policy import PERSONAL, Policy
+from tests.unit.safety.reading.quiet import quiet
 from tests.unit.safety.samples import request
 
 OWNER = Principal()
@@ -90,13 +91,13 @@ DISGUISED = {
 
 @pytest.fixture(scope="module")
 def gate() -> Gate:
-    return Gate()
+    return Gate(PERSONAL, quiet())
 
 
 @pytest.mark.parametrize("prompt", BENIGN)
 def test_harmless_prompts_pass_without_a_note(gate: Gate, prompt: str) -> None:
     verdict = gate.admit(request(prompt), OWNER)
-    assert (verdict.action, verdict.policy, verdict.reasons) == ("allow", "personal-1", ())
+    assert (verdict.action, verdict.policy, verdict.reasons) == ("allow", "personal-2", ())
 
 
 @pytest.mark.parametrize("prompt", DISGUISED.values(), ids=DISGUISED.keys())
@@ -185,9 +186,10 @@ def test_a_refusal_tells_category_evidence_and_layer(gate: Gate) -> None:
         gate.admit(request("nud3 child"), OWNER)
     assert caught.value.problem.status == 403
     assert caught.value.problem.detail == (
-        'Sexual content with minors is never made here: the prompt was read as "nude + child" (by digits, words).'
+        'Sexual content with minors is never made here: the prompt was read as "nude + child" '
+        "(by digits, words, score 0.95)."
     )
-    assert "personal-1" in (caught.value.problem.hint or "")
+    assert "personal-2" in (caught.value.problem.hint or "")
 
 
 def test_sexual_content_of_adults_passes_with_a_note(gate: Gate) -> None:
@@ -222,9 +224,10 @@ def test_a_policy_cannot_be_made_that_allows_what_is_never_allowed() -> None:
 
 
 def test_a_stricter_policy_refuses_what_the_personal_one_notes() -> None:
-    strict = Gate(replace(PERSONAL, name="strict", actions={**PERSONAL.actions, "sexual": "refuse"}))
-    with pytest.raises(RefusedByPolicy, match="strict-1"):
-        strict.admit(request("nude figure study"), OWNER)
+    strict = Gate(replace(PERSONAL, name="strict", actions={**PERSONAL.actions, "sexual": "refuse"}), quiet())
+    with pytest.raises(RefusedByPolicy, match="strict-2"):
+        strict.admit(request("nude woman on a sofa"), OWNER)
+    assert strict.admit(request("nude figure study, a marble statue"), OWNER).action == "allow"
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from backend.types import (
     CredentialReport,
     GenerationRequest,
     Grid,
+    IngredientReport,
     NetworkFacts,
     Passport,
     RawImage,
@@ -54,6 +55,11 @@ def crjson(data: bytes) -> dict[str, Any]:
 
 def assertions(data: bytes) -> dict[str, Any]:
     return dict(crjson(data)["manifests"][0]["assertions"])
+
+
+def files(report: CredentialReport) -> list[IngredientReport]:
+    """What went in beside the models."""
+    return [each for each in report.ingredients if each.kind == "file"]
 
 
 def generation(data: bytes) -> dict[str, Any]:
@@ -95,7 +101,7 @@ def test_a_picture_of_ours_that_is_changed_stays_in_the_chain(
     assert (report.state, report.ours) == ("valid", True)
     assert report.actions == ("c2pa.opened", "c2pa.edited", "c2pa.watermarked.unbound")
     assert report.digital_source_type == PARTLY_GENERATED
-    (parent,) = report.ingredients
+    (parent,) = files(report)
     assert (parent.relation, parent.state, parent.generator) == ("parentOf", "valid", "Signet")
     assert parent.title == first.passport.sha256
     assert parent.digital_source_type == FULLY_GENERATED
@@ -122,8 +128,9 @@ def test_the_opened_action_refers_to_one_parent_and_states_no_source_type(
     assert "digitalSourceType" not in opened
     (reference,) = opened["parameters"]["ingredients"]
     assert found[reference["url"].rsplit("/", 1)[-1]]["relationship"] == "parentOf"
-    (guided,) = edited["parameters"]["ingredients"]
+    guided, model = edited["parameters"]["ingredients"]
     assert found[guided["url"].rsplit("/", 1)[-1]]["relationship"] == "inputTo"
+    assert found[model["url"].rsplit("/", 1)[-1]]["dataTypes"] == [{"type": "c2pa.types.model"}]
     assert edited["parameters"][f"{NAMESPACE}.mode"] == "inpaint"
     assert found["c2pa.actions.v2"]["allActionsIncluded"] is True
     assert [each.relation for each in sealed.passport.sources] == ["parent", "input"]
@@ -136,9 +143,7 @@ def test_a_photograph_without_credentials_is_a_parent_of_unknown_past(
     sealed = make(source(tmp_path, photo, media_type=JPEG), mode="img2img")
     report = credentials.read(sealed.data, PNG)
     assert (report.state, report.ours) == ("valid", True)
-    assert [(each.relation, each.state, each.generator) for each in report.ingredients] == [
-        ("parentOf", "absent", None)
-    ]
+    assert [(each.relation, each.state, each.generator) for each in files(report)] == [("parentOf", "absent", None)]
     (facts,) = sealed.passport.sources
     assert (facts.credentials, facts.carried, facts.note) == ("absent", False, "")
     assert generation(sealed.data)["sources"][0]["sha256"] == facts.sha256
@@ -203,7 +208,7 @@ def test_a_control_picture_guides_and_the_result_is_still_made_from_words(
     report = credentials.read(sealed.data, PNG)
     assert report.actions == ("c2pa.created", "c2pa.watermarked.unbound")
     assert report.digital_source_type == FULLY_GENERATED
-    assert [(each.relation, each.state) for each in report.ingredients] == [("inputTo", "valid")]
+    assert [(each.relation, each.state) for each in files(report)] == [("inputTo", "valid")]
     assert "ingredients" in assertions(sealed.data)["c2pa.actions.v2"]["actions"][0]["parameters"]
 
 
@@ -223,7 +228,7 @@ def test_a_sheet_holds_every_cell_as_a_component(make: Seal, credentials: Creden
     report = credentials.read(sealed.data, PNG)
     assert report.actions == ("c2pa.created", *["c2pa.placed"] * 4, "c2pa.watermarked.unbound")
     assert report.digital_source_type == PARTLY_GENERATED
-    assert [(each.relation, each.state) for each in report.ingredients] == [("componentOf", "valid")] * 4
+    assert [(each.relation, each.state) for each in files(report)] == [("componentOf", "valid")] * 4
     assert {each.relation for each in sealed.passport.sources} == {"component"}
     assert "c2pa.ai-disclosure" not in assertions(sealed.data), "each cell has its own"
 

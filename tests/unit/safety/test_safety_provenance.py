@@ -18,7 +18,7 @@ from backend.types import ModelFacts
 from safety.actions import FULLY_GENERATED, NAMESPACE
 from safety.certificates import issue_chain
 from safety.keys import Keys
-from safety.manifest import Statement, commitment, manifest
+from safety.manifest import Statement, added, commitment, manifest
 from safety.provenance import READ_SETTINGS, Credentials, reading_settings
 from tests.unit.safety.samples import WORDING, picture, request
 
@@ -125,6 +125,8 @@ def test_remote_manifests_and_revocation_are_never_looked_up(
         assert settings["verify"]["remote_manifest_fetch"] is False
         assert settings["verify"]["ocsp_fetch"] is False
     with c2pa.Builder(manifest(statement(), WORDING, PNG, b"secret")) as builder:
+        for definition, kind, content in added(statement()):
+            builder.add_ingredient(definition, kind, io.BytesIO(content))
         builder.set_no_embed()
         builder.set_remote_url("http://127.0.0.1:9/manifest.c2pa")
         out = io.BytesIO()
@@ -143,15 +145,17 @@ def test_the_manifest_holds_what_the_conformance_programme_asks_for(signed: byte
     assert claim["claim_generator_info"]["specVersion"] == "2.4"
     assert claim["dc:title"] == "job-0"
     assert created[0].endswith("c2pa.actions.v2")
-    assert claim["gathered_assertions"] == []
+    (model,) = claim["gathered_assertions"]
+    assert model["url"].endswith("c2pa.ingredient.v3"), "the library files every ingredient as gathered"
     assert actions["allActionsIncluded"] is True
     assert actions["actions"][0]["action"] == "c2pa.created"
     assert actions["actions"][0]["digitalSourceType"] == FULLY_GENERATED
     assert actions["actions"][0]["softwareAgent"] == {"name": "Signet", "version": "0.1.0"}
-    assert all("." in name for action in actions["actions"] for name in action.get("parameters", {}))
+    named = {name for action in actions["actions"] for name in action.get("parameters", {})}
+    assert all("." in name for name in named - {"ingredients"})
     assert found["assertions"]["c2pa.ai-disclosure"]["modelIdentifier"] == "sha256:" + "ab" * 32
     assert {each["use"] for each in found["assertions"]["cawg.training-mining"]["entries"].values()} == {"notAllowed"}
-    assert not [label for label in found["assertions"] if "thumbnail" in label or "ingredient" in label]
+    assert not [label for label in found["assertions"] if "thumbnail" in label]
 
 
 def test_the_manifest_id_is_the_one_in_the_file(credentials: Credentials, plain: bytes) -> None:

@@ -185,7 +185,10 @@ def test_pictures_too_small_for_the_shipped_mark_are_answered(
             CredentialReport(state="invalid", failures=("signingCredential.expired",)),
             "certificate of the signer has run",
         ),
-        (CredentialReport(state="valid", trusted=True, signer="Example Co"), '"Example Co", who is on the trust list'),
+        (
+            CredentialReport(state="valid", trusted=True, signer="Example Co"),
+            '"Example Co", whose authority is on your trust list',
+        ),
         (CredentialReport(state="valid"), "signed by an unnamed signer"),
     ],
 )

@@ -22,6 +22,7 @@ from backend.presets import PresetStore
 from backend.requests import checked
 from backend.settings import Settings
 from backend.training import TrainingDesk
+from backend.trust import TrustDesk
 from backend.types import (
     CredentialFacts,
     CredentialReport,
@@ -47,7 +48,9 @@ from backend.types import (
 from backend.wire import Frame, Maps, WordMap
 from extensions.opening import open_extensions
 from tests.support.library import FewModels
+from tests.support.trust import PlainAudits, plain_trust
 
+USER = Principal()
 START = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 MODEL = ModelInfo(
     id="starter",
@@ -146,6 +149,25 @@ def make_record(number: int, job_id: str, request: GenerationRequest, index: int
     return Record(id=ident, job_id=job_id, index=index, path=f"{ident}.png", passport=passport, infotext=text)
 
 
+class _Kept:
+    """History and storage of the fake desk, as the trust desk asks for them."""
+
+    def __init__(self, desk: FakeDesk) -> None:
+        self.desk = desk
+
+    def get(self, record_id: str) -> Record | None:
+        return self.desk.history.get(record_id)
+
+    def by_sha256(self, sha256: str) -> Record | None:
+        return next((one for one in self.desk.history.values() if one.passport.sha256 == sha256), None)
+
+    def page(self, query: HistoryQuery) -> HistoryPage:
+        return HistoryPage(records=tuple(reversed(self.desk.history.values())), next=None)
+
+    def path(self, relative: str) -> Path:
+        return self.desk.folder / relative
+
+
 @dataclass
 class FakeDesk:
     """Jobs run to their end at once when `instant`; otherwise a test moves them with `happen`."""
@@ -173,6 +195,9 @@ class FakeDesk:
         self.trainer = Trainer()
         place = self.settings.model_copy(update={"data": self.folder})
         self.trainings = TrainingDesk(self, self.library, Lenient(), self.trainer, place)
+        kept: Any = _Kept(self)
+        self.trust = TrustDesk(plain_trust(kept, lambda record: self.history.update({record.id: record})), kept, kept)
+        self.audits = PlainAudits()
         names = names_of(self.library)
         self.plans = PlanDesk(self, open_extensions(names), names, self.settings)
 
@@ -295,17 +320,17 @@ class FakeDesk:
     def of_job(self, job_id: str) -> tuple[Record, ...]:
         return tuple(record for record in self.history.values() if record.job_id == job_id)
 
-    def file(self, record_id: str) -> Path:
-        return self.folder / self.record(record_id).path
+    def file(self, record_id: str, principal: Principal = USER, *, reveal: bool = False) -> Path:
+        return self.trust.uncovered(self.record(record_id), principal, reveal=reveal)
 
     def thumbnail(self, record_id: str) -> Path:
-        return self.file(record_id)
+        return self.trust.thumbnail(self.record(record_id))
 
     def rate(self, record_id: str, rating: int) -> Record:
         self.history[record_id] = self.record(record_id).model_copy(update={"rating": rating})
         return self.history[record_id]
 
-    def delete(self, record_id: str) -> Record:
+    def delete(self, record_id: str, principal: Principal = USER) -> Record:
         record = self.record(record_id)
         del self.history[record_id]
         (self.folder / record.path).unlink()
