@@ -144,6 +144,7 @@ def _grid(sheet: Sheet, jobs: Sequence[Job], plan: Plan) -> Fields:
         "negative": first.negative,
         "styles": first.styles,
         "seed": first.seed,
+        "policy": first.policy,
         "grid": {
             "cells": tuple(jobs[cell].id for cell in sheet.cells),
             "columns": sheet.columns,

@@ -325,9 +325,14 @@ class Service:
         return self._stores.history.rate(record_id, rating)
 
     def delete(self, record_id: str, principal: Principal) -> Record:
-        """Remove a picture, its row and its files."""
+        """Remove a picture, its row and its files; of a covered one also the copy that it was taken up again as, which
+        nothing would close any more. Raises NotAllowed for a withheld picture, which is the owner's to delete."""
         record = self.record(record_id)
+        self.trust.check_deletion(record, principal)
         self.trust.record("deletion", principal, {"record": record.id, "sha256": record.passport.sha256})
+        if record.handling != "show":
+            with suppress(NotFound):
+                self.library.input(record.passport.sha256).path.unlink(missing_ok=True)
         return self._stores.journal.remove(record_id)
 
     def filters(self) -> Mapping[str, tuple[str, ...]]:

@@ -162,6 +162,11 @@ class TrustDesk:
         if record is not None and record.handling == "withhold":
             raise Covered(record)
 
+    def check_deletion(self, record: Record, principal: Principal) -> None:
+        """Raises NotAllowed for anybody but the owner if the picture is withheld: it waits for a decision."""
+        if record.handling == "withhold":
+            _owner(principal, "delete pictures that are withheld")
+
     def waiting(self, before: str | None, limit: int) -> HistoryPage:
         """Covered pictures that nobody has decided about."""
         return self._trust.reviews.waiting(before, limit)

@@ -35,7 +35,7 @@ def read_job(row: Row[Any]) -> Job:
 def _verdict(kept: Mapping[str, Any]) -> Verdict:
     """All that was decided, so that a job that is resumed is treated by the policy under which it was admitted."""
     reasons = tuple(SpokenReason(**reason) for reason in kept["reasons"])
-    return Verdict(**{**kept, "reasons": reasons})
+    return Verdict(**{**kept, "reasons": reasons, "offers": tuple(kept.get("offers", ()))})
 
 
 def move_within(

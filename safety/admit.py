@@ -97,6 +97,7 @@ class Gate:
             flag_from=policy.flag_from,
             previews=policy.previews,
             score=max((reason.score for reason in judgement.reasons), default=0.0),
+            offers=judgement.offers,
         )
 
     def policy_for(self, request: GenerationRequest) -> Policy:
@@ -133,7 +134,7 @@ class Gate:
 
     def _look(self, request: GenerationRequest) -> _Sources:
         """Pictures that shape what is painted: no masks, and nothing for an upscaler that does not paint."""
-        if request.mode == "grid" or (request.upscale and not request.upscale.diffusion):
+        if not request.paints:
             return _Sources()
         brought = [("init_image", request.init_image), *(("control", unit.image) for unit in request.control)]
         people = explicit = False

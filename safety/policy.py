@@ -169,7 +169,7 @@ SHARED = Policy(
     {
         **dict.fromkeys(("sexual", "violence", "self-harm", "hate", "illegal", "deception", "privacy"), "refuse"),
         **dict.fromkeys(("copyright", "public-figure", "living-artist", "adversarial"), "note"),
-        "likeness": "note",
+        "likeness": "refuse",  # unless their consent is declared
         **_ALWAYS,
     },
     flagged="blur",

@@ -137,4 +137,5 @@ def submitted(desk: Desk, values: Sequence[Any], extra: str = "") -> Mapping[str
     except Exception as error:  # noqa: BLE001 - an edge: problem_of logs what is unexpected
         return {"problem": as_mapping(problem_of(error))}
     size = {"width": job.request.width, "height": job.request.height}
-    return {"job": job.id, "random": fields.get("seed", RANDOM) == RANDOM, **size}
+    offers = list(job.verdict.offers)
+    return {"job": job.id, "offers": offers, "random": fields.get("seed", RANDOM) == RANDOM, **size}

@@ -63,7 +63,8 @@ class Verdict:
     "blur" and "withhold" say how its pictures will be handled, whatever they show. The rest of the policy travels with
     it, so that a picture is treated by the policy under which it was admitted: `flagged` for pictures that a detector
     flags, `flag_from` a score that flags below a detector's own threshold, `previews` for what is seen meanwhile.
-    `score` is the highest of the reasons', 0 without one; `audit_head` the newest entry of the audit log.
+    `score` is the highest of the reasons', 0 without one; `audit_head` the newest entry of the audit log, `offers`
+    what could be written instead of what was noted.
     """
 
     action: Literal["allow", "note", "blur", "withhold"]
@@ -74,6 +75,7 @@ class Verdict:
     previews: Previews = "show"
     score: float = 0.0
     audit_head: str = ""
+    offers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 `TextClassifier.shipped()` holds the weights of `models/filter` (their card says what they were trained on, how well
 they do, and what that does not show). They know English; other languages add nothing, except for the words of a short
-list. Texts longer than the network's window are read in windows: a cheap score per word piece picks the most
+list. Of texts longer than the network's window only stretches are read: a cheap score per word piece picks the most
 suspicious ones, and the worst of these counts.
 """
 
@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
@@ -30,8 +31,8 @@ from safety.prompt_filter.wordpiece import WordPiece
 FOLDER = Path(__file__).resolve().parents[2] / "models" / "filter"
 _HINT = "Restore models/filter from the release or the repository."
 _FILES = ("weights.safetensors", "vocabulary.txt")
-_WINDOWS = 2
-_STRIDE = 44
+_SIZES = ((62, 44, 1), (24, 12, 3))
+"""Pieces, stride and number of the stretches of a long text that are read: a short one dilutes a sentence less."""
 _REMEMBERED = 8  # texts: one request asks about each of its readings more than once
 _RUDE = 0.9
 """The probability that a word of the lists gives to its category."""
@@ -67,7 +68,7 @@ class TextClassifier:
             self._names = [str(head) for head in config["heads"]]
             self._heads = {head: column for column, head in enumerate(self._names)}
             self._slope, self._shift = (np.array(config["calibration"][key], np.float32) for key in ("slope", "shift"))
-            self._screen = tensors["screen"][:, 0]
+            self._screen = tensors["screen"][:, 0].astype(np.float64)
             self.rudeness = Rudeness(given["rude"], given["rude_kinds"], given["rude_openings"])
             self.fluency = Fluency.of(given, self._doubt)
             self._rows = lru_cache(_REMEMBERED)(self._answers)
@@ -127,11 +128,17 @@ class TextClassifier:
         room = self._network.longest - 2
         if len(numbers) <= room:
             return [[self._pieces.first, *numbers, self._pieces.last]]
-        starts = [*range(0, len(numbers) - room, _STRIDE), len(numbers) - room]
-        sums = np.concatenate([[0.0], np.cumsum(self._screen[numbers])])
-        worth = [sums[start + room] - sums[start] for start in starts]
-        chosen = sorted(range(len(starts)), key=lambda at: -worth[at])[:_WINDOWS]
-        return [[self._pieces.first, *numbers[starts[at] : starts[at] + room], self._pieces.last] for at in chosen]
+        worth = np.concatenate([[0.0], np.cumsum(self._screen[numbers])])
+        spans = [span for size, step, many in _SIZES for span in _worst(worth, min(size, room), step, many)]
+        return [[self._pieces.first, *numbers[start:end], self._pieces.last] for start, end in spans]
+
+
+def _worst(worth: NDArray[np.float64], size: int, step: int, many: int) -> list[tuple[int, int]]:
+    """The `many` stretches of `size` pieces whose summed suspicion is highest; `worth` is the running sum."""
+    last = len(worth) - 1 - size
+    starts = [*range(0, last, step), last]
+    chosen = sorted(starts, key=lambda start: float(worth[start] - worth[start + size]))[:many]
+    return [(start, start + size) for start in chosen]
 
 
 def _config(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-_WORD = re.compile(r"[^\W_]+")
+# Vowel signs of Indian scripts and Arabic points belong to a word, though they are no letters to `re`.
+WORD = re.compile(r"[^\W_](?:[^\W_]|[\u0300-\u036f\u0610-\u061a\u064b-\u065f\u0900-\u0d7f])*")
 _WIDE = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff]+")
 _WORDS = 4
 _CHARACTERS = range(2, 9)
@@ -49,7 +50,7 @@ class Rudeness:
         return frozenset(self._kinds[mark] for mark in marks if mark in self._kinds)
 
     def _candidates(self, text: str) -> Iterator[str]:
-        words = _WORD.findall(_WIDE.sub(" ", text))
+        words = WORD.findall(_WIDE.sub(" ", text))
         known = {word for word in set(words) if checksum(word) in self._openings}
         for start, word in enumerate(words) if known else ():
             if word in known:

@@ -125,13 +125,14 @@ class Filter:
         scheduled = moments(prompt, steps) if scheduled is None else scheduled
         plain = naturals(prompt, scheduled, self.lexicon) if plain is None else plain
         decoded = [Reading(each.layer, f" {_words(each.text)} ") for each in plain if each.layers]
+        told = any("spacing" in each.layers for each in plain)  # then word ends are known, and "between" hides nobody
         # Of a reversed text it is not always clear whether the order of its words was reversed too.
         turned = [Reading(each.layer, f" {_backwards(each.text)} ") for each in decoded if "reversed" in each.layer]
         for reading in (*readings(prompt, scheduled), *decoded, *turned):
             words = self._harmless.blanked(reading.text.split())
             for name, term in self._phrases.find(words):
                 evidence.setdefault(name, (term, reading.layer))
-            if reading.layer == "spacing":
+            if reading.layer == "spacing" and not told:
                 for run in (word for word in words if word[0] == word[-1] == "+"):
                     for name, term in self._phrases.find_in_run(run.strip("+")):
                         evidence.setdefault(name, (term, reading.layer))

@@ -25,6 +25,7 @@ _SOFT_WEIGHT = 0.49  # what a soft category adds to the ranking where the policy
 _NAMED_HARDER = 0.7  # the same for what would harm a person who is named, or seen in a picture
 _HARMS: tuple[Category, ...] = ("violence", "hate", "illegal", "deception", "self-harm")
 _NAME_SCORE = 0.6
+_SOMEBODY = frozenset({"source", "named", "real_person", "nudification", "baring"})
 _WHO = ("source", "named", "real_person")
 
 
@@ -102,6 +103,9 @@ def seen(reads: Sequence[Read], extra: Evidence | None = None) -> dict[Category,
 
 def _harm_to_people(found: dict[Category, Seen], evidence: Evidence) -> None:
     """The classifier's findings, with who is concerned: sexual content and a minor, or somebody who exists."""
+    if "nudification" in found and _SOMEBODY.isdisjoint(evidence):
+        # Nobody who exists is meant, so nobody is undressed: the policy decides as about other sexual content.
+        _keep(found, "sexual", found.pop("nudification"))
     sexual = found.get("sexual")
     young = evidence.get("minor") or evidence.get("made_young")
     if sexual and young:

@@ -315,11 +315,12 @@ def test_to_learn_the_hash_of_a_model_does_not_load_it_again(shelf: Shelf, bench
 @pytest.mark.parametrize(
     "prompt", ["(" * 10_000 + "cat", "[" * 10_000, "((cat:1.1)" * 1000, "[a|" * 3000, "<" * 10_000]
 )
-def test_ten_thousand_brackets_are_read_and_painted_in_good_time(shelf: Shelf, bench: Bench, prompt: str):
+def test_ten_thousand_brackets_are_painted_or_explained_in_good_time(shelf: Shelf, bench: Bench, prompt: str):
     begun = time.perf_counter()
     request = check(shelf.catalog, prompt, model="one", seed=1, steps=1, cfg=1)
     bench.make(replace(make_work("job", shelf.info("one")), request=request))
-    assert bench.end("job").problem is None
+    problem = bench.end("job").problem
+    assert problem is None or problem.code == "overflowed"  # 1.1 to the power of 10,000 is no number any more
     assert time.perf_counter() - begun < 30
 
 

@@ -180,7 +180,7 @@ def test_generate_prints_exactly_the_promised_object(made: tuple[Path, Path, dic
     _, out, told = made
     assert set(told) == {"job_id", "images"}
     (image,) = told["images"]
-    assert set(image) == {"path", "sha256", "seed", "record_id", "passport"}
+    assert set(image) == {"path", "covered", "sha256", "seed", "record_id", "passport"}
     assert image["seed"] == 7
     assert Path(image["path"]).parent == out
     assert (
@@ -208,7 +208,17 @@ def test_verify_knows_the_picture_its_stripped_copy_and_a_file_that_is_none(
     assert done.returncode == 2, "two of the files cannot be read"
     whole, copy, none, gone = json.loads(done.stdout)
     record = told["images"][0]["record_id"]
-    assert set(whole) == {"path", "c2pa", "watermark", "infotext", "history", "summary"}
+    assert set(whole) == {
+        "path",
+        "c2pa",
+        "watermark",
+        "infotext",
+        "history",
+        "summary",
+        "recovered",
+        "labels",
+        "more_marks",
+    }
     assert whole["c2pa"]["state"] == "valid" and whole["c2pa"]["trusted"] is False
     assert whole["c2pa"]["digital_source_type"].endswith("trainedAlgorithmicMedia")
     assert whole["watermark"]["found"] and whole["watermark"]["record_id"] == record

@@ -29,9 +29,9 @@ from tests.support.studio import FakeLink
 from webui import compose
 from webui.options import read_settings
 
-WORD = "plumbus"
+WORD = "zorblax"
 """What the stand-in classifier takes for violence: noted by "personal", refused by "shared" and "classroom"."""
-NAME = "Zorbla Quimm"
+NAME = "Wendel Quimm"
 """Somebody who does not exist and asked not to be depicted: refused under every policy, in names too."""
 
 

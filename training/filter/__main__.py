@@ -32,7 +32,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--start", type=Path, help="a network to go on from (PACKAGES/student.safetensors of a run before)"
     )
-    parser.add_argument("--trained", type=Path, help="a network that needs no more teaching: only what comes after")
+    parser.add_argument(
+        "--trained",
+        type=Path,
+        nargs="+",
+        help="networks that need no more teaching: their mean is finished and written",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(

@@ -81,6 +81,8 @@ NO_SHARES = {
 def shares(people: Sequence[tuple[float, float]], count: int = 400) -> dict[str, NDArray[np.float32]]:
     """From surprise and doubt of people's prompts: their scale, and (2, count) sums, rising, with the share of prompts
     at or above each, closer at the odd end."""
+    if not people:
+        return NO_SHARES
     pairs = np.array(people, np.float64)
     middle, spread = pairs.mean(0), pairs.std(0) + 1e-6
     scale = np.array([middle[0], spread[0], middle[1], spread[1]], np.float32)

@@ -24,6 +24,7 @@ from training.filter.student import Shape, Student, vocabulary
 
 _LANGUAGES, _TAGS, _SPLICES = 20, 1300, 1900  # texts: per language, and in all
 _LISTS_FOR_CODE = 1500  # comma lists and splices that fit the language model's score
+_TELLING = ("seed", "epochs", "minutes", "fillings", "captions", "without")
 _BARE = 0.2  # share of the texts that are learned without punctuation
 _WORDS = re.compile(r"\w+")
 _PEOPLE = ("i2p", "tags", "coco", "languages")
@@ -35,7 +36,8 @@ def examples(data: Path, open_data: packages.Packages, options: argparse.Namespa
     found = sources.prompt_data(data, options.seed, options.fillings, options.captions)
     found += sources.languages(open_data.languages, _LANGUAGES, chance)
     found += sources.tags(open_data.phrases, _TAGS, chance)
-    prompts = [each.text for each in found if each.source in ("risky", "nibbler", "i2p", "coco")]
+    learned = (each for each in found if sources.part(each.group) == "train")
+    prompts = [each.text for each in learned if each.source in ("risky", "nibbler", "i2p", "coco")]
     found += sources.splices(open_data.vocabulary, prompts, _SPLICES, chance)
     return [each for each in found if each.source not in options.without]
 
@@ -56,13 +58,18 @@ def run(options: argparse.Namespace) -> None:
     if options.start:
         student.load_state_dict(load_file(options.start))
     if options.trained:
-        student.load_state_dict(load_file(options.trained))
+        student.load_state_dict(_mean([load_file(path) for path in options.trained]))
         return finish(student, parts, rows, pieces, open_data, options)
     timing: dict[str, Any] = {"minutes": options.minutes, "epochs": options.epochs, "seed": options.seed}
     learning.teach(student, rows["train"], parts["train"], **timing, say=lambda line: print(line, flush=True))
     save_file(student.state_dict(), options.packages / "student.safetensors")
     finish(student, parts, rows, pieces, open_data, options)
     print(f"done after {(time.monotonic() - start) / 60:.0f} minutes", flush=True)
+
+
+def _mean(states: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Networks on one path of learning may be averaged (Wortsman et al. 2022), which evens out what each overdid."""
+    return {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
 
 
 def _unpunctuated(examples: Iterable[Example], chance: random.Random) -> Iterator[Example]:
@@ -90,11 +97,9 @@ def finish(
     tensors["screen"] = calibrate.screen(rows["train"], parts["train"], len(pieces))
     exact = {**words.tensors(listed), **language_model(parts, open_data, options)}
     recipe = {
-        "command": f"python -m training.filter --data DATA --seed {options.seed} --epochs {options.epochs:g} "
-        f"--minutes {options.minutes:g} --fillings {options.fillings} --captions {options.captions}",
+        "options": {name: str(value) for name, value in sorted(vars(options).items()) if name in _TELLING},
         "shape": asdict(Shape()),
         "examples": dict(Counter(each.source for each in parts["train"])),
-        "without": options.without,
         "torch": torch.__version__,
     }
     every = dict.fromkeys((head for head in HEADS if head not in ("any", "minor", "adversarial")), 0.5)
@@ -132,7 +137,14 @@ def language_model(
     phrases = open_data.phrases.read_text(encoding="utf-8").splitlines()
     lists = [", ".join(chance.choices(phrases, k=chance.randint(4, 14))) for _ in range(_LISTS_FOR_CODE)]
     chats = [each.text for each in counted if each.source == "moderation"]
-    table = ngrams.table([*(each.text for each in counted), *captions[::2], *lists[: len(lists) // 2], *chats])
+    table = ngrams.table(
+        [
+            *(each.text for each in counted),
+            *(line for line in captions[::2] if sources.learned(line)),
+            *lists[: len(lists) // 2],
+            *chats,
+        ]
+    )
     machines = [each.text for each in parts["train"] if each.source == "splices"]
     weights = ngrams.weights(table, [*(each.text for each in fitted), *lists[len(lists) // 2 :]], machines)
     return {"ngram_check": table.check, "ngram_cost": table.cost, "fluency_weights": weights, **ngrams.NO_SHARES}

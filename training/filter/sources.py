@@ -80,6 +80,11 @@ def part(group: str) -> str:
     return "train" if place >= HELD else "calibrate" if place < HELD * 0.4 else "test"
 
 
+def learned(text: str) -> bool:
+    """Whether a text that is its own group may be learned from."""
+    return part(_group(text)) == "train"
+
+
 def _marked(labels: Iterable[str], sure: float = 1.0) -> dict[str, float]:
     known = dict.fromkeys(labels, sure)
     if set(known) - {"minor", "public-figure", "adversarial"}:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from safety.prompt_filter.rudeness import checksum, folded, opening
+from safety.prompt_filter.rudeness import WORD, checksum, folded, opening
 from training.filter.grammar import TEXTS
 from training.filter.sources import HEADS
 
@@ -38,7 +37,7 @@ def kept(terms: Mapping[str, str], harmless: Iterable[str]) -> dict[str, str]:
     """Without those that are short or stand as words in any of the harmless texts."""
     seen: set[str] = set()
     for text in harmless:
-        seen |= {folded(text), *re.findall(r"\w+", folded(text))}
+        seen |= {folded(text), *WORD.findall(folded(text))}
     return {
         term: category
         for term, category in terms.items()
@@ -58,6 +57,6 @@ def tensors(terms: Mapping[str, str]) -> dict[str, NDArray[np.generic]]:
 
 
 def _bare(term: str) -> str:
-    return unicodedata.normalize(
-        "NFC", "".join(c for c in unicodedata.normalize("NFD", term) if not ("\u0300" <= c <= "\u036f"))
-    )
+    """As it reads once marks have been taken off."""
+    apart = unicodedata.normalize("NFD", term)
+    return unicodedata.normalize("NFC", "".join(char for char in apart if unicodedata.category(char) != "Mn"))

@@ -62,5 +62,5 @@ def _measured(names: Iterable[str], options: Options) -> Iterable[Section]:
     for name in names:
         print(f"measuring: {name} …", file=sys.stderr, flush=True)
         module = importlib.import_module(f"benchmarks.trust.{name}")
-        made = module.section(options)
+        made = (getattr(module, "sections", None) or module.section)(options)
         yield from made if isinstance(made, list | tuple) else [made]

@@ -104,7 +104,7 @@ function readTicket() {
   seen = answer.number;
   const place = document.getElementById("signet-problem");
   wrongField(answer.problem?.field);
-  replace(place, answer.problem && problemBox(answer.problem));
+  replace(place, answer.problem && problemBox(answer.problem), (answer.offers ?? []).map((offer) => el("p", { class: "hint", role: "status", dir: "auto" }, offer)));
   if (answer.problem) document.dispatchEvent(new CustomEvent("signet:refused"));
   if (answer.job) canvas?.add(answer.job, answer.random, { request: { width: answer.width, height: answer.height } });
 }

@@ -54,6 +54,8 @@ class Audit {
       replace(this.suite, suites.map((one) => el("option", { value: one.name }, `${tame(one.title)} (${one.prompts})`)));
       replace(this.model, models.map((one) => el("option", { value: one.id }, tame(one.title))));
       replace(this.against, el("option", { value: "" }, "nothing"), el("option", { value: "base" }, "itself without the LoRA"), models.map((one) => el("option", { value: one.id }, tame(one.title))));
+      // What the starter can draw; the other suites are for models of photographs.
+      this.suite.value = models[0]?.id === "starter" ? "starter-colours" : "professions";
       this.estimate();
     } catch (error) {
       replace(this.said, problemBox(error.problem));

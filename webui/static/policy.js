@@ -44,7 +44,7 @@ export function mount(root) {
     const profiles = el("div", { class: "row-actions", role: "group", "aria-label": "Profile" }, now.profiles.map((each) => button(each.name, () => change({ profile: each.name }), { title: tame(each.about), "aria-pressed": String(each.name === now.profile) })));
     replace(
       place,
-      el("p", { class: "hint" }, "In force: ", el("strong", {}, now.id), ". Every change is written into the audit log. A request may ask for a stricter policy, never for a milder one."),
+      el("p", { class: "hint" }, `In force: ${now.id}. Every change is written into the audit log. A request may ask for a stricter policy, never for a milder one.`),
       now.problem && el("p", { class: "problem", role: "alert" }, tame(now.problem)),
       profiles,
       el("table", { class: "settings policy" }, el("thead", {}, el("tr", {}, ["Category", "What it means", "A request that touches it"].map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, rows)),

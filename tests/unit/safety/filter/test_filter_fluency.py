@@ -56,8 +56,9 @@ def test_a_made_up_score_is_a_share_of_people(table: Table) -> None:
     first = Fluency(table, {"fluency_weights": weights, **ngrams.NO_SHARES}, lambda _: 0.0)
     people = [pair for text in PEOPLE if (pair := first.parts(text)) is not None]
     judge = Fluency(table, {"fluency_weights": weights, **ngrams.shares(people)}, lambda _: 0.0)
-    assert judge.oddness(PEOPLE[0]) > 0.2
-    assert judge.oddness(ODD) < 0.1
+    shares = sorted(judge.oddness(text) for text in PEOPLE)
+    assert shares[len(shares) // 2] > 0.3
+    assert judge.oddness(ODD) <= shares[0]
 
 
 @given(st.text(max_size=300))

@@ -82,6 +82,13 @@ def test_sexual_content_that_the_classifier_sees_counts_with_a_minor() -> None:
     assert judged("a picnic", PERSONAL, reader=reader).action == "note"
 
 
+def test_without_anybody_who_exists_nobody_is_undressed() -> None:
+    reader = Reader(Told({"nudification": 0.8}))
+    assert found("a bather by a lake", reader=reader).reasons[0].category == "sexual"
+    assert judged("a bather by a lake", PERSONAL, reader=reader).action == "note"
+    assert judged("my neighbour by a lake", PERSONAL, reader=reader).action == "refuse"
+
+
 class Careful:
     name = "careful guard"
 
