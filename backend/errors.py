@@ -90,7 +90,7 @@ class UnreadableModel(BadRequest):
 
 
 class UnreadableImage(BadRequest):
-    def __init__(self, detail: str, hint: str = "Use a PNG, JPEG or WebP file.") -> None:
+    def __init__(self, detail: str, hint: str = "Use a PNG, JPEG, WebP or AVIF file.") -> None:
         super().__init__(Problem("unreadable-image", "This picture cannot be read", detail, 422, "file", hint))
 
 

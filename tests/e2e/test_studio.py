@@ -179,7 +179,7 @@ def test_what_cannot_be_done_is_said_beside_the_form(watch: Watch) -> None:
     tab(page, "Verify")
     page.set_input_files("#verify-file", {"name": "x.png", "mimeType": "image/png", "buffer": b"not a picture"})
     page.wait_for_selector("#signet-verify .problem")
-    assert "not a PNG, JPEG or WebP" in page.inner_text("#signet-verify .problem")
+    assert "not a PNG, JPEG, WebP or AVIF" in page.inner_text("#signet-verify .problem")
     watch.clean()
 
 
