@@ -22,13 +22,17 @@ function sheet(found) {
 
 function promptRow(one, categories, sheets) {
   const against = Object.entries(one.references ?? {}).map(([name, each]) => {
-    const words = `distance to ${name}: ${number(each.total_variation)} (${span(each.total_variation_interval)}), p = ${each.p_adjusted.toPrecision(2)} after correction`;
+    const words = `distance to ${name}: ${number(each.total_variation)} (${each.total_variation_interval.map(number).join("–")}), p = ${each.p_adjusted.toPrecision(2)} after correction`;
     return el("li", { class: each.differs ? "differs" : "" }, tame(`${words}${each.differs ? ": differs" : ": no difference shown"}`));
   });
   const facts = `${one.n} told, ${one.abstained} abstained · evenness ${number(one.entropy)}${one.entropy_interval ? ` (${number(one.entropy_interval[0])}–${number(one.entropy_interval[1])})` : ""}`;
+  const seen = categories.filter((name) => one.counts[name]);
+  const unseen = categories.filter((name) => !one.counts[name]);
+  const most = Math.max(0, ...unseen.map((name) => one.intervals[name]?.[1] ?? 0));
+  const none = one.n > 0 && unseen.length > 0 && el("li", { dir: "auto" }, tame(`not seen: ${unseen.join(", ")}; with ${one.n} pictures each may still have up to ${percent(most)}`));
   const more = el("details", { class: "more" }, el("summary", {}, "Pictures"));
   more.addEventListener("toggle", () => more.open && more.children.length === 1 && more.append(sheet(sheets?.[one.prompt])));
-  return el("article", { class: "audit-row" }, el("h4", { dir: "auto" }, tame(one.prompt)), intervals(categories, one), el("ul", { class: "audit-facts" }, el("li", {}, facts), against), more);
+  return el("article", { class: "audit-row" }, el("h4", { dir: "auto" }, tame(one.prompt)), intervals(seen, one), el("ul", { class: "audit-facts" }, el("li", {}, facts), none, against), more);
 }
 
 function measured(name, stats, sheets) {

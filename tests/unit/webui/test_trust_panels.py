@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from playwright.sync_api import Browser, Page
 
 from backend.settings import Settings
 from backend.types import Principal
+from tests.support.toy_audits import toy_audits
 from tests.unit.webui.fakes import FakeDesk
 from tests.unit.webui.live import Watch, chromium, serving
 from webui.app import create_app
@@ -130,3 +132,28 @@ def test_the_log_is_read_newest_first_and_checked(page: Page, desk: FakeDesk) ->
     page.locator(".log-table td", has_text="review").first.wait_for()
     page.get_by_role("button", name="Check the chain").click()
     page.get_by_text("unbroken").wait_for()
+
+
+def test_an_audit_is_chosen_watched_read_and_signed(page: Page, desk: FakeDesk, tmp_path: Path) -> None:
+    front, audits = toy_audits(tmp_path, desk.trust._trust.log)
+    desk.audits = audits
+    try:
+        tab(page, "audit")
+        page.reload()
+        tab(page, "audit")
+        page.select_option("#audit-suite", "two")
+        page.fill("#audit-n", "6")
+        page.locator(".audit-size", has_text="12 pictures").wait_for()
+        page.click("#audit-start")
+        page.locator(".audit-row h4", has_text="a ball").wait_for()
+        words = page.locator(".audit-result").inner_text()
+        assert "Measure: colour" in words and "red 100 %" in " ".join(words.split())
+        assert page.locator(".audit-row svg").first.get_attribute("aria-label")
+        page.get_by_label("Your name").fill("Ada")
+        page.get_by_role("button", name="Sign off").click()
+        page.get_by_text("Signed off by Ada").first.wait_for()
+        assert page.get_by_role("link", name="Open the report").is_visible()
+        assert len(front.asked) > 0 and log(desk, "sign-off")
+        page.screenshot(path=str(tmp_path / "audit.png"))
+    finally:
+        audits.close()
