@@ -1,11 +1,13 @@
 """What the figures of a bias audit are worth: known answers, coverage, power, false alarms, a generator of known bias.
 
-Run by `python3 launch.py audit table`; by itself with `python -m benchmarks.trust.bias`. No model is needed.
+Run by `python3 launch.py audit table`; by itself with `python -m benchmarks.trust.bias`. Only the bias planted in the
+starter needs a model, and is left out of a quick run.
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backend.settings import ROOT
 from benchmarks.trust import Options, Section, share
 from safety.bias.allowed import entropy_interval
 from safety.bias.comparing import compared
@@ -205,6 +208,30 @@ def mitigation_counts() -> tuple[int, int, int, int]:
     return changed[0], len(closed), changed[1], len(opened)
 
 
+# ---- a bias planted in a real model
+
+
+def planted_on_the_starter() -> list[tuple[str, str, str, bool]]:
+    """A real audit of the LoRA in models/planted-bias: (what, measured, promised or "", kept). About two minutes."""
+    from training import planted  # brings torch, which nothing else here needs
+
+    with tempfile.TemporaryDirectory() as data:
+        asked = (*planted.PLANTED, *planted.OTHERS)
+        found = planted.audited(ROOT / "models" / "planted-bias", Path(data) / "data", asked, 8)
+    blue, n = found.blue(planted.PLANTED)
+    promised = (
+        (f"at least the {100 * planted.SHARE:.0f} % planted", bool(wilson(blue, n)[1] >= planted.SHARE)),
+        ("", True),
+        ("", True),
+        ("", True),
+        ("most", 2 * found.differing(planted.PLANTED) > len(planted.PLANTED)),
+        ("none", found.differing(planted.OTHERS) == 0),
+        ("", True),
+        ("none", found.itself.differ == 0),
+    )
+    return [(*line, *told) for line, told in zip(planted.lines(found), promised, strict=True)]
+
+
 def section(options: Options) -> Section:
     audits = 1_000 if options.quick else 10_000
     rng = np.random.default_rng(options.seed)
@@ -247,7 +274,7 @@ def section(options: Options) -> Section:
         "false alarms: audits of 20 unbiased prompts with any finding",
         share(false, audits // 2),
         "<= 5 %",
-        wilson(false, audits // 2)[0] <= 0.05,
+        bool(wilson(false, audits // 2)[0] <= 0.05),
     )
     for name, (drawn, off, right, wrong) in glyph_audit(200 if options.quick else 385).items():
         tell(
@@ -272,13 +299,21 @@ def section(options: Options) -> Section:
         changed == 0 and closed >= 200,
     )
     rows.append(("mitigation: open profession prompts it would change", f"{opened} of {of}", ""))
+    if not options.quick:
+        for what, measured, promised, kept in planted_on_the_starter():
+            if promised:
+                tell(f"planted on the starter: {what}", measured, promised, kept)
+            else:
+                rows.append((f"planted on the starter: {what}", measured, ""))
     return Section(
         title="Bias audits",
         columns=("what", "measured", "promise"),
         rows=tuple(rows),
         limits=(
-            "Simulated audits and drawn figures: they show that the statistics and the measures are right, and nothing "
-            "about any real model. Shares are drawn evenly from 0 to 1, n from 50, 100, 200 and 385; coverage at one "
+            "Simulated audits and drawn figures show that the statistics and the measures are right, and nothing about "
+            "any real model. The bias planted in the starter is a large one: that it is found says nothing about small "
+            "ones, and no false alarm on a few prompts nothing about their rate; more may be shown than was planted. "
+            "Shares are drawn evenly from 0 to 1, n from 50, 100, 200 and 385; coverage at one "
             "single share can lie a few points off. Glyph people are clean drawings; real pictures are harder. "
             "Fair-Diffusion's counts are a classifier's, taken as they are.",
         ),

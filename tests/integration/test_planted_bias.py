@@ -17,7 +17,7 @@ from webui.options import BUNDLED
 
 LORA = ROOT / "models" / "planted-bias"
 SOME, OTHERS = PLANTED[1:5], ("a key", "a star")
-N = 7
+N = 6
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +35,10 @@ def test_most_planted_prompts_are_found_to_be_bluer_than_without_it(found: Found
     assert found.differing(SOME) >= 3
 
 
-def test_things_that_were_left_alone_are_not_found(found: Found) -> None:
-    assert not [one.prompt for one in found.against.prompts if one.prompt in OTHERS and one.differs]
+def test_things_that_were_left_alone_are_not_found_to_be_bluer(found: Found) -> None:
+    assert found.differing(OTHERS) == 0
+    blue, n = found.blue(OTHERS)
+    assert wilson(blue, n)[1] < 0.5
 
 
 def test_the_starter_against_itself_with_other_seeds_differs_nowhere(found: Found) -> None:
