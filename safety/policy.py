@@ -163,12 +163,15 @@ PERSONAL = Policy(
 )
 """The owner's own machine: what is found is noted in the Passport and goes on."""
 
+_HARMS: tuple[Category, ...] = (
+    "sexual", "violence", "self-harm", "hate", "illegal", "deception", "privacy", "copyright",
+)  # fmt: skip
 SHARED = Policy(
     "shared",
     1,
     {
-        **dict.fromkeys(("sexual", "violence", "self-harm", "hate", "illegal", "deception", "privacy"), "refuse"),
-        **dict.fromkeys(("copyright", "public-figure", "living-artist", "adversarial"), "note"),
+        **dict.fromkeys(_HARMS, "refuse"),
+        **dict.fromkeys(("public-figure", "living-artist", "adversarial"), "note"),
         "likeness": "refuse",  # unless their consent is declared
         **_ALWAYS,
     },

@@ -198,13 +198,20 @@ def _audit(given: Sequence[str]) -> int:
         return auditing.run(asked, module, settings)
 
 
+def keys_parser() -> argparse.ArgumentParser:
+    """What comes after `keys`."""
+    from webui import keys_cli
+
+    words = _Parser("launch.py keys", description="Look after the keys of this installation.")
+    keys_cli.arguments(words)
+    return words
+
+
 def _keys(given: Sequence[str]) -> int:
     from webui import keys_cli
     from webui.options import open_log
 
-    words = _Parser("launch.py keys", description="Look after the keys of this installation.")
-    keys_cli.arguments(words)
-    asked = words.parse_args(given)
+    asked = keys_parser().parse_args(given)
     settings = _settings(asked)
     with open_log(settings):
         return keys_cli.run(asked, settings)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from webui import cli
+from webui import auditing, cli
 from webui.reference import settings_page
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -28,7 +28,11 @@ def test_every_command_line_of_the_readme_is_understood(line: str) -> None:
     import shlex
 
     words = shlex.split(line)
-    if words[0] != "test":
+    if words[0] == "audit":
+        assert auditing.parse(words[1:])[0].action == words[1]
+    elif words[0] == "keys":
+        assert cli.keys_parser().parse_args(words[1:]).keys_verb == words[1]
+    elif words[0] != "test":
         assert cli.parser().parse_args(words).verb == words[0]
 
 

@@ -73,7 +73,7 @@ def test_every_part_of_an_encrypted_file_is_bound(folder: Path, name: str) -> No
     open_keys(folder, SECRET)
     content = json.loads((folder / FILE).read_text())
     old = content["encrypted"][name]
-    changed = {"n": 1 << 15, "cipher": "none"}.get(name, ("A" if str(old)[0] != "A" else "B") + str(old)[1:])
+    changed = {"n": 1 << 15, "cipher": "none"}.get(name, ("0" if str(old)[0] != "0" else "1") + str(old)[1:])
     content["encrypted"][name] = changed
     (folder / FILE).write_text(json.dumps(content))
     with pytest.raises(Unavailable):

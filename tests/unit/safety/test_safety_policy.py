@@ -234,10 +234,10 @@ def test_who_has_to_wait_too_long_is_told_so(path: Path) -> None:
 
 def test_every_category_is_told_in_plain_words(path: Path) -> None:
     desk = PolicyDesk(path)
-    desk.change({"profile": "shared", "roles": {"guest": {"likeness": "refuse"}}}, OWNER, Entries())
+    desk.change({"profile": "shared", "roles": {"guest": {"public-figure": "refuse"}}}, OWNER, Entries())
     rows = {row["category"]: row for row in desk.described()}
     assert set(rows) == set(CATEGORIES)
-    assert rows["likeness"]["roles"] == {"guest": "refuse"} and rows["likeness"]["action"] == "note"
+    assert rows["public-figure"]["roles"] == {"guest": "refuse"} and rows["public-figure"]["action"] == "note"
     assert {name for name, row in rows.items() if row["fixed"]} == NEVER
     assert rows["hate"]["words"] == "not made" and all(row["meaning"] and row["words"] for row in rows.values())
     shown = json.loads(json.dumps(desk.shown()))
