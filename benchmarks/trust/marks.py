@@ -13,7 +13,7 @@ import numpy as np
 from backend.types import Pixels
 from benchmarks.trust import Options, Section, share, wilson
 from benchmarks.watermark import ATTACKS, DRAWN, RECORDS, Measured, drawn, measure, starter
-from safety.watermark import METHODS, open_watermark
+from safety.watermark import METHODS, OWN, open_watermark
 from safety.watermark.tile import SignetTile
 
 SHIPPED = METHODS[0]
@@ -94,7 +94,7 @@ def _sets(options: Options) -> Iterator[tuple[str, list[Pixels]]]:
 def _measurable(method: str, pictures: Sequence[Pixels], options: Options) -> bool:
     """What is not the default at one size, the first that all take: the others are slow."""
     side = min(pictures[0].shape[:2])
-    return method == SHIPPED or (side == PROMISED_FROM and not options.quick)
+    return method == SHIPPED or (method in OWN if options.quick else side == PROMISED_FROM)
 
 
 def _held(made: Measured) -> bool:

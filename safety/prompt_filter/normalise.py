@@ -98,12 +98,15 @@ def naturals(prompt: str, scheduled: Sequence[str], lexicon: Lexicon) -> tuple[N
     """What a classifier is to read: one text for most prompts, never more than three, the plainest first.
 
     Notation is taken out, and what was disguised is written out (see decoding.py). Of a prompt with scheduled words it
-    is the text with every option in it, and those of the moments that read most like words.
+    is the text with every option in it, the one that most steps show, and that of the others that reads most like
+    words.
     """
     texts = [_unbracketed(prompt, lexicon)]
     if scheduled:
+        # What stands there longest shapes the picture, and is what somebody hides behind what comes before it.
+        longest = _unbracketed(scheduled[0], lexicon)
         plain = dict.fromkeys(_unbracketed(text, lexicon) for text in scheduled[:_MOST_WEIGHED])
-        texts += sorted(plain, key=lambda text: -share_of_words(text, lexicon))
+        texts += [longest, *sorted(plain, key=lambda text: -share_of_words(text, lexicon))]
     found: dict[str, Natural] = {}
     for text in texts:
         if len(found) < _MOST_NATURAL:
