@@ -178,7 +178,8 @@ def _hopes(pieces: list[Piece], plain: float) -> Callable[[Piece], Iterator[tupl
     english = plain + sum(len(piece.core) for piece in pieces if piece.unmarked) / total >= 0.5
     parted = plain >= 0.4 or all(piece.known or piece.parted for piece in pieces)
     leet = sum(piece.layer == "digits" for piece in pieces)
-    spelled = leet > 1 and 5 * leet >= len(pieces)
+    signs = sum(1 for piece in pieces if piece.layer == "digits" or piece.counted)
+    spelled = (leet > 1 and 5 * leet >= len(pieces)) or (leet > 0 and 4 * signs >= 3 * len(pieces))
     believe = {
         name: plain >= 0.4 or 2 * sum(1 for piece in pieces if getattr(piece, name)) > unknown
         for name in ("backwards", "rotated")

@@ -97,7 +97,7 @@ def _plain_piece(head: str, core: str, tail: str, low: str, lexicon: Lexicon) ->
         return Piece(head, core, tail, parted=fixed)
     if fixed or layer:
         return Piece(head, core, tail, known=True, fixed=fixed, layer=layer, counted=_from_digits(low, lexicon))
-    if _LEETISH.search(low) and (word := _from_digits(low, lexicon)):
+    if _LEETISH.search(low) and (word := _from_digits(low, lexicon) or _sounded(low)):
         return Piece(head, core, tail, counted=word)
     if not low.isalpha() or not 3 < len(low) <= _LONGEST:
         return Piece(head, core, tail)
@@ -158,6 +158,12 @@ def _from_digits(low: str, lexicon: Lexicon) -> str:
     if not _LEETISH.search(low) or len(low) > _LONGEST:
         return ""
     return next((word for table in (_LEET, _LEET_L) if (word := low.translate(table)) in lexicon), "")
+
+
+def _sounded(low: str) -> str:
+    """A name or a rare word with its digits as letters: nothing vouches for it but the rest of such a text."""
+    letters = low.translate(_LEET)
+    return letters if letters.isalpha() and 2 < len(low) <= _LONGEST and not _MEASURE.fullmatch(low) else ""
 
 
 def _without_digits(low: str, lexicon: Lexicon) -> tuple[str, str]:
