@@ -36,7 +36,7 @@ export function credentials(c2pa) {
     ["Made with", c2pa.generator],
     ["Actions", c2pa.actions.join(", ")],
     ["Source type", c2pa.digital_source_type],
-    ...c2pa.ingredients.map((each) => [RELATIONS[each.relation] ?? "Other picture", ingredientWords(each)]),
+    ...c2pa.ingredients.map((each) => (each.kind === "model" ? ["Model", [each.title, each.ident?.slice(0, 19)].filter(Boolean).join(", ")] : [RELATIONS[each.relation] ?? "Other picture", ingredientWords(each)])),
     [c2pa.state === "valid" ? "Notes" : "Failures", c2pa.failures.join(", ")],
   ];
   return section("Content Credentials", tone, verdict, list(facts));
