@@ -10,6 +10,7 @@ from backend.errors import NotFound
 from backend.library import LibraryDesk
 from backend.types import Job, ModelKind, Principal, Record
 from backend.types.plans import Axis, ExtensionState, Fields, NameList, Plan, PlanKind
+from backend.types.request import STRICTER
 from backend.upscalers import LATENT, PIXEL
 
 
@@ -59,6 +60,18 @@ class NoHooks:
 
     def close(self) -> None:
         return
+
+
+def no_looser(asked: Fields, changed: Fields) -> Fields:
+    """What extensions made of a request, without loosening it: a stricter policy that was asked for stays, and nobody's
+    consent is declared for them."""
+    kept = dict(changed)
+    policies = (asked.get("policy") or "", changed.get("policy") or "")
+    if all(policy in STRICTER for policy in policies):
+        kept["policy"] = max(policies, key=STRICTER.index)
+    if changed.get("consent") and not asked.get("consent"):
+        kept["consent"] = asked.get("consent")
+    return kept
 
 
 def names_of(library: LibraryDesk) -> Callable[[NameList], tuple[str, ...]]:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from backend import images, queue, wire
-from backend.auditing import refusal_facts, texts_of, verdict_facts
 from backend.errors import (
     Broken,
     Busy,
@@ -27,7 +26,7 @@ from backend.errors import (
 )
 from backend.events import EventLog
 from backend.gather import gather
-from backend.hooks import Hooks, NoHooks, names_of
+from backend.hooks import Hooks, NoHooks, names_of, no_looser
 from backend.ids import new_id
 from backend.journal import Journal
 from backend.latents import LatentDesk
@@ -35,6 +34,7 @@ from backend.library import LibraryDesk
 from backend.line import Line
 from backend.plans import PlanDesk
 from backend.ports import Admission, HistoryStore, JobStore, Verifier
+from backend.recorded import OfTexts, RecordedAdmission
 from backend.requests import checked
 from backend.settings import Settings
 from backend.storage import Storage
@@ -43,7 +43,6 @@ from backend.training import TrainingDesk
 from backend.trust import Trust, TrustDesk
 from backend.types import (
     Event,
-    GenerationRequest,
     HistoryPage,
     HistoryQuery,
     Job,
@@ -60,8 +59,6 @@ from backend.types import (
 _LOG = logging.getLogger(__name__)
 EngineState = Literal["starting", "ready", "restarting", "failed", "stopped"]
 Part = TypeVar("Part", wire.Frame, wire.Maps)
-_STRICTER = ("", "shared", "classroom")
-"""Policies that a request may ask for, the mildest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +112,7 @@ class Service:
         self._stores = stores
         self.trust = TrustDesk(trust, stores.history, stores.storage)
         self._catalog = library.catalog
-        self._admission = admission
+        self._admission = RecordedAdmission(admission, trust.log)
         self._verifier = verifier
         self._link = link
         self._latents = latents
@@ -127,7 +124,7 @@ class Service:
         self._detail = "The engine is starting."
         self._device: str | None = None
         self._loaded = wire.Loaded(())
-        self.trainings = TrainingDesk(self, library, _OnRecord(admission, self.trust), link, settings)
+        self.trainings = TrainingDesk(self, library, OfTexts(self._admission, {"in": "training"}), link, settings)
         self.audits = trust.open_audits(self)
 
     def start(self) -> None:
@@ -152,22 +149,19 @@ class Service:
 
     def admit(self, fields: Mapping[str, Any], principal: Principal) -> Job:
         """A request as the job it would be, checked and admitted; `enqueue` takes it up. Raises as `submit`."""
-        changed = _no_looser(fields, self._hooks.changed_fields(fields, principal))
+        changed = no_looser(fields, self._hooks.changed_fields(fields, principal))
         request = checked(changed, self.library.library, self.settings)
         self._check_can_run()
         now = datetime.now(UTC)
         job_id = new_id()
-        texts = texts_of(request)
         try:
-            verdict = self._admission.admit(request, principal)
+            verdict = self._admission.admit(request, principal, {"job": job_id})
         except Refused as error:
-            self.trust.record("refusal", principal, {"job": job_id, **refusal_facts(error)}, texts)
             silent = Verdict("note", "refused")
             job = Job(job_id, request, principal, "refused", now, now, silent, problem=asdict(error.problem))
             self._stores.jobs.add(job)
             raise
-        head = self.trust.record("verdict", principal, {"job": job_id, **verdict_facts(verdict)}, texts)
-        return Job(job_id, request, principal, "queued", now, now, replace(verdict, audit_head=head))
+        return Job(job_id, request, principal, "queued", now, now, verdict)
 
     def enqueue(self, jobs: Sequence[Job]) -> None:
         """Queue admitted jobs, all of them or none. Raises Busy if they are more than may wait."""
@@ -208,14 +202,7 @@ class Service:
         """The verdict under the policy in force; the old one for a job that cannot go on anyway."""
         if job.state != "interrupted":
             return job.verdict
-        texts, facts = texts_of(job.request), {"job": job.id, "resumed": True}
-        try:
-            verdict = self._admission.admit(job.request, job.principal)
-        except Refused as error:
-            self.trust.record("refusal", principal, {**facts, **refusal_facts(error)}, texts)
-            raise
-        head = self.trust.record("verdict", principal, {**facts, **verdict_facts(verdict)}, texts)
-        return replace(verdict, audit_head=head)
+        return self._admission.admit(job.request, job.principal, {"job": job.id, "resumed": True}, principal)
 
     def cancel(self, job_id: str, principal: Principal) -> Job:
         """Takes effect at once for a waiting job, within one step for a running one."""
@@ -556,34 +543,6 @@ class Service:
     def _tell(self, job_id: str, phase: Phase, **what: Any) -> None:
         plain = Event(job_id, 0, phase, **what)
         self._events.add(job_id, lambda seq, preview: replace(plain, seq=seq, preview=preview))
-
-
-@dataclass(frozen=True, slots=True)
-class _OnRecord:
-    """Admission of texts that are no job, such as captions: a refusal goes on record all the same."""
-
-    admission: Admission
-    trust: TrustDesk
-
-    def admit(self, request: GenerationRequest, principal: Principal) -> Verdict:
-        try:
-            return self.admission.admit(request, principal)
-        except Refused as error:
-            facts = {"in": "training", **refusal_facts(error)}
-            self.trust.record("refusal", principal, facts, texts_of(request))
-            raise
-
-
-def _no_looser(asked: Mapping[str, Any], changed: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What extensions made of a request, without loosening it: a stricter policy that was asked for stays, and nobody's
-    consent is declared for them."""
-    kept = dict(changed)
-    policies = (asked.get("policy") or "", changed.get("policy") or "")
-    if all(policy in _STRICTER for policy in policies):
-        kept["policy"] = max(policies, key=_STRICTER.index)
-    if changed.get("consent") and not asked.get("consent"):
-        kept["consent"] = asked.get("consent")
-    return kept
 
 
 def _does_not_start(detail: str) -> Unavailable:

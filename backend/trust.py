@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from backend.errors import InvalidParameter, NotAllowed, NotFound, Refused
 from backend.ports import AuditLog, HistoryStore, Reviews
 from backend.storage import Storage
 from backend.types import Decision, HistoryPage, Principal, Record, VerifyReport
 
-DECISIONS: tuple[Decision, ...] = ("released", "withheld", "false-alarm")
+DECISIONS: tuple[Decision, ...] = get_args(Decision)
 LONGEST_NOTE = 2000
 
 

@@ -17,6 +17,7 @@ from backend.requests.values import flag, known_fields, one_of, part, real, text
 from backend.requests.words import Models, Vocabulary, loras_given, second_words, words
 from backend.settings import Settings
 from backend.types import Bucket, Churn, GenerationRequest, Hires, Inpaint, ModelInfo, Outpaint, Variation
+from backend.types.request import STRICTER
 
 MAX_SEED = 2**53 - 1
 """The largest whole number that survives a round trip through a browser."""
@@ -145,7 +146,7 @@ def checked(fields: Mapping[str, Any], library: Library, settings: Settings) -> 
             "format": one_of("format", value.get("format", "png"), _FORMATS),
             "quality": whole("quality", value.get("quality", 92), 50, 100),
             "bucket": _bucket(value.get("bucket"), cfg),
-            "policy": one_of("policy", value.get("policy", ""), ("", "shared", "classroom")),
+            "policy": one_of("policy", value.get("policy", ""), STRICTER),
             "consent": flag("consent", value.get("consent", False)),
             "client_extras": _extras(value.get("client_extras", {})),
         }

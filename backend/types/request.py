@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,9 @@ Bucket = Literal[1, 2, 4, 8]
 Mode = Literal["txt2img", "img2img", "inpaint", "upscale", "convert", "grid"]
 Resize = Literal["stretch", "crop", "fill", "latent"]
 Emphasis = Literal["original", "no norm", "ignore", "none"]
+Stricter = Literal["", "shared", "classroom"]
+STRICTER: tuple[Stricter, ...] = get_args(Stricter)
+"""Policies that a request may ask for beyond the one in force, the mildest first."""
 FileFormat = Literal["png", "jpeg", "webp", "avif"]
 
 
@@ -195,7 +198,7 @@ class GenerationRequest(Shape):
     format: FileFormat = "png"
     quality: int = Field(default=92, ge=50, le=100)
     bucket: Bucket | None = None
-    policy: Literal["", "shared", "classroom"] = ""
+    policy: Stricter = ""
     consent: bool = False
     client_extras: Mapping[str, Any] = {}
 

@@ -16,21 +16,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from backend import images
 from backend.errors import Broken, Conflict, NotFound, Problem, SignetError
 from backend.types import Principal
 from safety.bias import run as running
-from safety.bias.audit import finish
 from safety.bias.features import Features, open_features
 from safety.bias.intervals import half_width
 from safety.bias.keeping import AuditFolder, audits
 from safety.bias.orders import order_of, plan_of
-from safety.bias.plan import AuditPlan, Failure, SignOff
-from safety.bias.report import report
+from safety.bias.plan import AuditPlan, SignOff
 from safety.bias.suites import load_suite, suites
+from safety.bias.writing import now, page, write_up
 
 _LOG = logging.getLogger(__name__)
-_THUMBNAIL, _MAX_PIXELS = 96, 64_000_000
 _SECONDS_TO_STOP = 20
 
 
@@ -152,9 +149,10 @@ class AuditDesk:
             raise Conflict(
                 f"The report was signed off by {result.sign_off.who}.", "A second name needs a second audit."
             )
-        signed = result.model_copy(update={"sign_off": SignOff(who=name[:200], when=_now(), note=note[:2000])})
-        html = report(signed, self._picture)
-        facts = {"audit": audit_id, "complete": result.complete, "report_sha256": _sha256(html)}
+        signed = result.model_copy(update={"sign_off": SignOff(who=name[:200], when=now(), note=note[:2000])})
+        html = page(signed, self._desk.thumbnail)
+        digest = hashlib.sha256(html.encode()).hexdigest()
+        facts = {"audit": audit_id, "complete": result.complete, "report_sha256": digest}
         self._log.append("sign-off", principal, facts, {"name": name[:200], "note": note[:2000]})
         folder.write_result(signed)
         folder.write_report(html)
@@ -179,7 +177,7 @@ class AuditDesk:
         if lora := given.pop("lora", None):
             given["loras"] = [each for each in str(lora).split(",") if each.strip()]
         asked = order_of(given)
-        return plan_of(asked, load_suite(asked.suite, self._own), ident, self._desk.settings.default_model, _now())
+        return plan_of(asked, load_suite(asked.suite, self._own), ident, self._desk.settings.default_model, now())
 
     def _check_free(self) -> None:
         if self._running:
@@ -208,18 +206,13 @@ class AuditDesk:
             _LOG.exception("trace %s", trace)
             self._problems[now.plan.id] = Broken(trace).problem
         try:
-            self._write(now.plan, folder, features)
+            write_up(now.plan, folder, features, self._desk.thumbnail)
         except (SignetError, OSError) as error:
             _LOG.error("the result of audit %s cannot be written: %s", now.plan.id, error)
         if (made := _settled(folder) - before) > 0:
             self._pace = (datetime.now(UTC) - begun).total_seconds() / made
         with self._lock:
             self._running = None
-
-    def _write(self, plan: AuditPlan, folder: AuditFolder, features: Features) -> None:
-        result = finish(plan, folder.measurements(), folder.failures(), features.near, _now())
-        folder.write_result(result)
-        folder.write_report(report(result, self._picture))
 
     def _line(self, folder: AuditFolder) -> Mapping[str, Any]:
         plan, ident = folder.plan(), folder.path.name
@@ -246,23 +239,6 @@ class AuditDesk:
     def _is_running(self, audit_id: str) -> bool:
         return self._running is not None and self._running.plan.id == audit_id
 
-    def _picture(self, record_id: str) -> tuple[str, bytes] | None:
-        """A small picture for the report; None for what is covered or gone."""
-        try:
-            pixels = images.decode(self._desk.thumbnail(record_id).read_bytes(), max_pixels=_MAX_PIXELS).pixels
-            return "image/jpeg", images.encode_jpeg(pixels, _THUMBNAIL)
-        except (SignetError, OSError):
-            return None
-
 
 def _settled(folder: AuditFolder) -> int:
-    return len(folder.measurements()) + sum(one.count for one in folder.failures() if isinstance(one, Failure))
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _sha256(text: str) -> str:
-
-    return hashlib.sha256(text.encode()).hexdigest()
+    return len(folder.measurements()) + sum(one.count for one in folder.failures())

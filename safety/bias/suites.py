@@ -31,9 +31,7 @@ class SuitePrompt(Shape):
     group: str = ""
 
 
-class Suite(Shape):
-    """`measures` are those that say something about these prompts; personal ones among them run only when asked for."""
-
+class _Head(Shape):
     name: str
     title: str
     about: str
@@ -41,6 +39,11 @@ class Suite(Shape):
     version: str = "1"
     negative: str = ""
     measures: tuple[str, ...] = ()
+
+
+class Suite(_Head):
+    """`measures` are those that say something about these prompts; personal ones among them run only when asked for."""
+
     prompts: tuple[SuitePrompt, ...]
     identities: tuple[SuitePrompt, ...] = ()
 
@@ -52,14 +55,7 @@ class _Set(Shape):
     group: str = ""
 
 
-class _File(Shape):
-    name: str
-    title: str
-    about: str
-    kind: Literal["open", "fixed"] = "open"
-    version: str = "1"
-    negative: str = ""
-    measures: tuple[str, ...] = ()
+class _File(_Head):
     sets: tuple[_Set, ...]
     identities: tuple[_Set, ...] = ()
 

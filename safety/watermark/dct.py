@@ -26,18 +26,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.errors import InvalidParameter
 from backend.types import Pixels
 from safety.watermark.codes import CHIPS, PILOTS, Codebook, checked_key, checked_mark_id, derive
 from safety.watermark.evidence import corrected, sign_tail
-from safety.watermark.types import FOUND_LEVEL, Detection
+from safety.watermark.types import FOUND_LEVEL, Detection, checked_pixels, checked_room
 
 Plane = NDArray[np.floating[Any]]
 """float32 inside; mypy takes numpy's products for wider."""
 Chips = NDArray[np.floating[Any]]
 """(96,) soft chips or signs, pilots first."""
 
-SMALLEST_SIDE = 64
 LARGEST_READ = 1024  # longer pictures are shrunk to this before reading
 WORKING_SIDE = 256  # the mark of a larger picture is found on a copy of this size, then corrected in full size
 LARGE_FROM = 224  # geometric mean of the sides from which a picture uses the wide band
@@ -162,12 +160,6 @@ class _Reader:
         return positions
 
 
-def _checked(pixels: Pixels) -> Pixels:
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise InvalidParameter("pixels", "A picture to mark is uint8 of shape (height, width, 3).")
-    return pixels
-
-
 def least_psnr(height: int, width: int) -> float:
     """The PSNR in dB that embedding aims to keep: small pictures need a stronger mark than large ones.
 
@@ -206,13 +198,7 @@ class SignetDct:
         A picture too flat or too busy for a full mark gets the best that fits; what `detect` says of it afterwards is
         the truth about it. Raises InvalidParameter("pixels") if a side is below 64 px.
         """
-        height, width, _ = _checked(pixels).shape
-        if min(height, width) < SMALLEST_SIDE:
-            raise InvalidParameter(
-                "pixels",
-                f"A picture of {width} x {height} px is too small for a watermark.",
-                f"Both sides must have at least {SMALLEST_SIDE} px.",
-            )
+        height, width, _ = checked_room(pixels).shape
         code = self._code.chips(checked_mark_id(mark_id)).astype(np.float64)
         reader = self._wide if np.sqrt(height * width) >= LARGE_FROM else self._narrow
         marked = pixels
@@ -224,7 +210,7 @@ class SignetDct:
 
     def detect(self, pixels: Pixels, known: Iterable[tuple[str, int]]) -> Detection:
         """Read any picture, also one too small to be marked (which then says nothing, p = 1)."""
-        luma = _luma_for_reading(_checked(pixels))
+        luma = _luma_for_reading(checked_pixels(pixels))
         names, payloads = self._known(known)
         looks = [chips for reader in (self._narrow, self._wide) for chips in reader.turned(luma)]
         tries = len(looks) * TESTS

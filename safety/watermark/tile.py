@@ -34,7 +34,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from backend.errors import InvalidParameter
 from backend.types import Pixels
 from safety.watermark import registration, shaping
 from safety.watermark.codes import CHIPS, PILOTS, Codebook, checked_key, checked_mark_id, derive
@@ -53,9 +52,8 @@ from safety.watermark.lattice import (
     spectrum,
 )
 from safety.watermark.strength import Strength, strengths
-from safety.watermark.types import FOUND_LEVEL, Detection
+from safety.watermark.types import FOUND_LEVEL, Detection, checked_pixels, checked_room
 
-SMALLEST_SIDE = 64
 CANONICAL = registration.CANONICAL
 LARGEST_SIDE = 2048  # of a very long picture after that
 SMALL = 300  # px; geometric mean below which embedding takes more care
@@ -95,13 +93,7 @@ class SignetTile:
         What `detect` says of the result is the truth about it: a picture too flat or too busy gets the best that fits.
         Raises InvalidParameter("pixels") if a side is below 64 px.
         """
-        height, width, _ = _checked(pixels).shape
-        if min(height, width) < SMALLEST_SIDE:
-            raise InvalidParameter(
-                "pixels",
-                f"A picture of {width} x {height} px is too small for a watermark.",
-                f"Both sides must have at least {SMALLEST_SIDE} px.",
-            )
+        height, width, _ = checked_room(pixels).shape
         code = self._code.chips(checked_mark_id(mark_id))
         marked = pixels
         delta: Plane | None = None
@@ -115,7 +107,7 @@ class SignetTile:
     def chance(self, pixels: Pixels, mark_id: int) -> float:
         """The bound for one record and one comparison, of the picture as it is; not corrected. For calibration."""
         code = self._code.chips(checked_mark_id(mark_id))
-        return sign_tail(*self._agreement(_seen(_canonical(_checked(pixels))), code))
+        return sign_tail(*self._agreement(_seen(_canonical(checked_pixels(pixels))), code))
 
     def _change(self, pixels: Pixels, code: Plane, strength: Strength, start: Plane | None) -> Plane:
         small = _canonical(pixels)
@@ -150,7 +142,7 @@ class SignetTile:
 
     def detect(self, pixels: Pixels, known: Iterable[tuple[str, int]]) -> Detection:
         """Read any picture, also one too small to be marked (which then says nothing, p = 1)."""
-        small = _canonical(_checked(pixels))
+        small = _canonical(checked_pixels(pixels))
         names = list(known)
         numbers = np.fromiter((checked_mark_id(mark_id) for _, mark_id in names), np.uint64, len(names))
         listed = _Known(names, self._code.payloads(numbers))
@@ -229,12 +221,6 @@ class SignetTile:
         first = int(agreement.argmax())
         chance = sign_tail(payload, float(agreement[first]))
         return first if corrected(chance, len(known.names) * LOOKS) <= FOUND_LEVEL else None
-
-
-def _checked(pixels: Pixels) -> Pixels:
-    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise InvalidParameter("pixels", "A picture to mark is uint8 of shape (height, width, 3).")
-    return pixels
 
 
 def _canonical(pixels: Pixels) -> Pixels:

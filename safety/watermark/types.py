@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
+from backend.errors import InvalidParameter
 from backend.types import Pixels
 
 FOUND_LEVEL = 1e-6
@@ -16,6 +19,9 @@ SMALLEST_P = 1e-300
 """Floor of reported p-values, so that none underflows to an impossible 0."""
 
 MARK_BITS = 48
+
+SMALLEST_SIDE = 64
+"""Pixels that a side of a picture needs to carry a mark of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +60,22 @@ class Watermark(Protocol):
 def mark_id_of(record_id: str) -> int:
     """The 48-bit mark id of a record: the first bits of the SHA-256 of its id."""
     return int.from_bytes(hashlib.sha256(record_id.encode()).digest()[: MARK_BITS // 8], "big")
+
+
+def checked_pixels(pixels: Pixels) -> Pixels:
+    """Raises InvalidParameter("pixels") for what is no uint8 RGB picture."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise InvalidParameter("pixels", "A picture to mark is uint8 of shape (height, width, 3).")
+    return pixels
+
+
+def checked_room(pixels: Pixels) -> Pixels:
+    """The same for a picture that is to carry a mark of ours, which takes SMALLEST_SIDE px on both sides."""
+    height, width, _ = checked_pixels(pixels).shape
+    if min(height, width) < SMALLEST_SIDE:
+        raise InvalidParameter(
+            "pixels",
+            f"A picture of {width} x {height} px is too small for a watermark.",
+            f"Both sides must have at least {SMALLEST_SIDE} px.",
+        )
+    return pixels

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from backend.errors import InvalidParameter
 from backend.types import Principal
 from webui.api import records
-from webui.api.body import json_object
+from webui.api.body import described, json_object
 from webui.api.replies import Reply
 from webui.desk import Desk
 
@@ -55,10 +55,6 @@ class AuditOut(BaseModel):
     state: str
 
 
-def _body(shape: type[BaseModel]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": shape.model_json_schema()}}}}
-
-
 def audit_routes(desk: Desk, caller: Principal) -> APIRouter:
     router = APIRouter(prefix="/audits", tags=["audits"])
 
@@ -70,7 +66,7 @@ def audit_routes(desk: Desk, caller: Principal) -> APIRouter:
         return Reply([dict(each) for each in desk.audits.suites()])
 
     @router.post(
-        "/plan", response_model=dict[str, Any], summary="How large an audit would be", openapi_extra=_body(OrderIn)
+        "/plan", response_model=dict[str, Any], summary="How large an audit would be", openapi_extra=described(OrderIn)
     )
     def plan(body: Annotated[dict[str, Any], Depends(json_object)]) -> Reply:
         return Reply(dict(desk.audits.plan(body)))
@@ -79,7 +75,9 @@ def audit_routes(desk: Desk, caller: Principal) -> APIRouter:
     def all_audits() -> Reply:
         return Reply([dict(each) for each in desk.audits.all()])
 
-    @router.post("", status_code=202, response_model=AuditOut, summary="Start an audit", openapi_extra=_body(OrderIn))
+    @router.post(
+        "", status_code=202, response_model=AuditOut, summary="Start an audit", openapi_extra=described(OrderIn)
+    )
     def start(body: Annotated[dict[str, Any], Depends(json_object)]) -> Reply:
         return Reply(dict(desk.audits.start(body, caller)), 202)
 
@@ -95,7 +93,7 @@ def audit_routes(desk: Desk, caller: Principal) -> APIRouter:
     def resume(audit_id: str) -> Reply:
         return Reply(dict(desk.audits.resume(ident(audit_id), caller)), 202)
 
-    @router.post("/{audit_id}/sign", response_model=AuditOut, summary="Sign it off", openapi_extra=_body(SignIn))
+    @router.post("/{audit_id}/sign", response_model=AuditOut, summary="Sign it off", openapi_extra=described(SignIn))
     def sign(audit_id: str, body: Annotated[dict[str, Any], Depends(json_object)]) -> Reply:
         name, note = body.get("name"), body.get("note", "")
         if not isinstance(name, str) or not name.strip() or not isinstance(note, str):

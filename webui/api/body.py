@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from fastapi import Request
+from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -27,6 +28,11 @@ async def json_object(request: Request) -> dict[str, Any]:
         raise http_problem(400, "The body must be a JSON object.")
     _storable(value.get("client_extras"))
     return value
+
+
+def described(shape: type[BaseModel]) -> dict[str, Any]:
+    """The body of a route for its OpenAPI description. Values are checked by the same code for every face."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": shape.model_json_schema()}}}}
 
 
 def _integer(digits: str) -> int | float:

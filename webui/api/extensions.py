@@ -14,7 +14,7 @@ from backend.plans import PlanTicket
 from backend.types import Job, JobState, Principal
 from backend.types.plans import Argument, FilledAxis, Plan, PlanKind
 from webui.api import records
-from webui.api.body import json_object
+from webui.api.body import described, json_object
 from webui.api.replies import Reply
 from webui.desk import Desk
 from webui.messages import clean, from_validation
@@ -98,7 +98,7 @@ class ExtensionOut(BaseModel):
     problem: str = Field(description="The last thing that went wrong in it.")
 
 
-_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": PlanIn.model_json_schema()}}}}
+_BODY = described(PlanIn)
 
 
 def extension_routes(desk: Desk, caller: Principal) -> APIRouter:

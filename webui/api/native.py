@@ -16,7 +16,7 @@ from backend.types import Job, Principal, VerifyReport
 from backend.version import VERSION
 from webui.api import events, records
 from webui.api.audits import audit_routes
-from webui.api.body import json_object, picture
+from webui.api.body import described, json_object, picture
 from webui.api.explain import explain_routes
 from webui.api.extensions import extension_routes
 from webui.api.library import library_routes
@@ -46,7 +46,7 @@ class VerifyOut(VerifyReport):
 
 
 _PROBLEM = {"description": "What went wrong (RFC 9457)", "content": {"application/problem+json": {}}}
-_JOB_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": JobIn.model_json_schema()}}}}
+_JOB_BODY = described(JobIn)
 _BINARY = {"type": "string", "format": "binary"}
 _FORM = {"type": "object", "properties": {"file": _BINARY}, "required": ["file"]}
 _PICTURE_BODY = {

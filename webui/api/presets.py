@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backend.errors import SignetError
-from webui.api.body import json_object
+from webui.api.body import described, json_object
 from webui.api.replies import Reply
 from webui.desk import Desk
 from webui.messages import from_validation
@@ -26,7 +26,7 @@ class PresetOut(BaseModel):
     fields: dict[str, Any]
 
 
-_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": PresetIn.model_json_schema()}}}}
+_BODY = described(PresetIn)
 
 
 def preset_routes(desk: Desk) -> APIRouter:

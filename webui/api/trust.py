@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from backend.errors import InvalidParameter, NotFound
 from backend.types import Principal
 from webui.api import records
-from webui.api.body import json_object
+from webui.api.body import described, json_object
 from webui.api.replies import Reply
 from webui.api.shapes import PageOut, RecordOut, record_out
 from webui.desk import Desk
@@ -57,10 +57,6 @@ class LogOut(BaseModel):
     head: str
 
 
-def _body(shape: type[BaseModel]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": shape.model_json_schema()}}}}
-
-
 def trust_routes(desk: Desk, caller: Principal) -> APIRouter:
     router = APIRouter(tags=["trust"])
 
@@ -68,7 +64,7 @@ def trust_routes(desk: Desk, caller: Principal) -> APIRouter:
     def policy() -> Reply:
         return Reply(dict(desk.trust.policy()))
 
-    @router.put("/policy", response_model=PolicyOut, summary="Change the policy", openapi_extra=_body(PolicyIn))
+    @router.put("/policy", response_model=PolicyOut, summary="Change the policy", openapi_extra=described(PolicyIn))
     def change(body: Annotated[dict[str, Any], Depends(json_object)]) -> Reply:
         return Reply(dict(desk.trust.change_policy(body, caller)))
 
@@ -81,7 +77,7 @@ def trust_routes(desk: Desk, caller: Principal) -> APIRouter:
         return Reply({"records": [record_out(record) for record in found.records], "next": found.next})
 
     @router.post(
-        "/review/{record_id}", response_model=RecordOut, summary="Decide about one", openapi_extra=_body(DecisionIn)
+        "/review/{record_id}", response_model=RecordOut, summary="Decide about one", openapi_extra=described(DecisionIn)
     )
     def decide(record_id: str, body: Annotated[dict[str, Any], Depends(json_object)]) -> Reply:
         decision, note = body.get("decision"), body.get("note", "")

@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from backend import images
-from backend.errors import InvalidParameter, SignetError
+from backend.errors import InvalidParameter
 from backend.ids import new_id
 from backend.requests import checked
 from backend.settings import Settings
 from backend.types import Pixels
-from safety.bias.audit import finish
 from safety.bias.counts import read_reference
 from safety.bias.features import open_features
 from safety.bias.intervals import half_width, none_allows
@@ -24,10 +22,10 @@ from safety.bias.labeller import Labeller, measured
 from safety.bias.measures import MEASURES, Measure, measures_named
 from safety.bias.orders import measures_of, order_of, plan_of
 from safety.bias.plan import AuditPlan, AuditReference, AuditResult
-from safety.bias.report import report
 from safety.bias.run import Progress
 from safety.bias.run import run as run_audit
 from safety.bias.suites import Suite, load_suite, suites
+from safety.bias.writing import now, write_up
 from webui.auditing.stats import difference_table, read, table
 from webui.options import open_library
 from webui.output import FAILED, OK, print_json, printable
@@ -36,7 +34,6 @@ _ORDERED = (
     "model", "against", "n", "half_width", "identities", "first_seed", "perceived", "q",
     "width", "height", "steps", "cfg", "sampler", "schedule",
 )  # fmt: skip
-_THUMBNAIL, _MAX_PIXELS = 96, 64_000_000
 _KINDS = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 
 
@@ -83,8 +80,8 @@ def run(asked: argparse.Namespace, settings: Settings) -> int:
         if asked.resume:
             raise InvalidParameter("resume", "The audit was begun with other features.", f"They were: {plan.features}.")
         plan = plan.model_copy(update={"features": features.name})
+    library = open_library(settings).library
     for variant in plan.variants:  # a name that is wrong is told at once, not after the start
-        library = open_library(settings).library
         checked({**plan.fields, "prompt": variant.prompt("a"), "model": variant.model}, library, settings)
     if asked.resume:
         folder.forget_failures()
@@ -99,10 +96,7 @@ def run(asked: argparse.Namespace, settings: Settings) -> int:
             whole = run_audit(plan, services.service, services.principal, folder, features, line.show)
         finally:
             line.clear()
-            measurements, failures = folder.measurements(), folder.failures()
-            result = finish(plan, measurements, failures, features.near, _now())
-            folder.write_result(result)
-            written = folder.write_report(report(result, lambda record: _thumbnail(services.service.thumbnail, record)))
+            result, written = write_up(plan, folder, features, services.service.thumbnail)
     return _tell(asked, folder, result, written, whole=whole)
 
 
@@ -121,7 +115,7 @@ def _plan(asked: argparse.Namespace, settings: Settings, suite: Suite, ident: st
         suite,
         ident,
         settings.default_model,
-        _now(),
+        now(),
         labellers=tuple(_labellers(asked.labelled, measures, settings)) if asked.labelled else (),
         references=tuple(_reference(text) for text in asked.reference),
     )
@@ -219,19 +213,6 @@ def _list(own: Path, root: Path, *, as_json: bool) -> int:
     for ident in audits(root):
         print(f"audit {ident}")
     return OK
-
-
-def _thumbnail(find: Callable[[str], Path], record_id: str) -> tuple[str, bytes] | None:
-    """A small picture for the contact sheet, made from the sealed one; the sealed file stays in the history."""
-    try:
-        pixels = images.decode(find(record_id).read_bytes(), max_pixels=_MAX_PIXELS).pixels
-        return "image/jpeg", images.encode_jpeg(pixels, _THUMBNAIL)
-    except (SignetError, OSError):
-        return None  # deleted meanwhile: the report goes without it
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class _Line:
