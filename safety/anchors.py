@@ -21,6 +21,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from safety.commitments import canonical, head_of, stamp
+from safety.durable import force_folder
 
 EVERY = 64
 """Entries after which a new head is written down."""
@@ -130,9 +131,5 @@ def _add(path: Path, line: bytes) -> None:
         except OSError:
             file.truncate(whole)  # a full disk may have taken half a line
             raise
-    if new and os.name == "posix":
-        opened = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
+    if new:
+        force_folder(path.parent)

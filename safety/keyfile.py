@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from filelock import FileLock, Timeout
 
 from backend.errors import Unavailable
+from safety.durable import force_folder
 
 FILE = "installation.json"
 PASSPHRASE = "SIGNET_KEY_PASSPHRASE"  # noqa: S105 - the name of the environment variable
@@ -114,12 +115,7 @@ def write(path: Path, content: Content, passphrase: str | None) -> None:
         Path(name).replace(path)
     finally:
         Path(name).unlink(missing_ok=True)
-    if os.name == "posix":
-        opened = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
+    force_folder(path.parent)
 
 
 def _encrypted(data: bytes, passphrase: str) -> dict[str, Any]:

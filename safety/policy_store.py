@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 from backend.errors import Busy, NotAllowed, StorageFull, Unavailable
 from backend.types import Principal
 from backend.types.jobs import LADDER
+from safety.durable import force_folder
 from safety.policy import (
     ABOUT,
     CATEGORIES,
@@ -117,7 +118,7 @@ class PolicyDesk:
                     facts["repaired"] = True
                 log.append("policy", principal, facts)
                 ready.replace(self._path)
-                _force_folder(self._path.parent)
+                force_folder(self._path.parent)
             except OSError as error:
                 raise self._unwritable(error) from error
             finally:
@@ -279,13 +280,3 @@ def _version(path: Path) -> int:
         if found := re.search(rb"^version = ([0-9]{1,9})$", path.read_bytes(), re.MULTILINE):
             return int(found[1])
     return PERSONAL.version
-
-
-def _force_folder(folder: Path) -> None:
-    if os.name == "nt":
-        return
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

@@ -78,7 +78,7 @@ def open_services(settings: Settings, *, principal_source: Source, working: bool
         principal = Principal(source=principal_source)
         policy = PolicyDesk(settings.policy_file)
         trust = open_trust(settings, database, history, policy)
-        desk = _desk_config(settings)
+        desk = desk_config(settings)
         hasher = Hasher(settings.data / "model-hashes.json")
         library = open_library(settings, hasher)
         hooks = open_extensions(names_of(library))
@@ -121,7 +121,7 @@ def _recover(journal: Journal) -> None:
         _LOG.warning("the last run did not end well; put right: %s", counts)
 
 
-def _desk_config(settings: Settings) -> DeskConfig:
+def desk_config(settings: Settings) -> DeskConfig:
     return DeskConfig(
         keys=settings.keys,
         watermark=settings.watermark,

@@ -1,15 +1,16 @@
 """The trust table: what the filter, the marks, the credentials and the audits really do, measured in one run.
 
-Every module here has `section(options) -> Section`; `python3 launch.py audit table` prints them one after the other and
-fails if one of their gates does.
+Every module here has `section(options)`, which gives one `Section` or several; `python3 launch.py audit table` prints
+them one after the other and fails if one of their gates does.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from safety.bias import intervals
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +45,10 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def wilson(hits: int, tries: int, z: float = 1.959964) -> tuple[float, float]:
-    """The Wilson score interval of a share, 95 % by default. (0, 1) without a try."""
-    if not tries:
-        return 0.0, 1.0
-    share = hits / tries
-    middle = (share + z * z / (2 * tries)) / (1 + z * z / tries)
-    half = z * math.sqrt(share * (1 - share) / tries + z * z / (4 * tries * tries)) / (1 + z * z / tries)
-    return max(0.0, middle - half), min(1.0, middle + half)
+def wilson(hits: int, tries: int) -> tuple[float, float]:
+    """The 95 % Wilson score interval of a share. (0, 1) without a try."""
+    low, high = intervals.wilson(hits, tries)
+    return float(low), float(high)
 
 
 def share(hits: int, tries: int) -> str:

@@ -50,12 +50,7 @@ def gate(text: str) -> Outcome:
     return Outcome(bool(found.reasons), found.action in ("blur", "withhold", "refuse"))
 
 
-def section(options: Options) -> Section:
-    """Recall and false positives by source and category."""
-    return catches(options, gate)
-
-
-def sections(options: Options) -> tuple[Section, ...]:
+def section(options: Options) -> tuple[Section, ...]:
     """All tables of this module."""
     return catches(options, gate), evasions(options, gate), oddness(options), latency(options, gate)
 

@@ -82,6 +82,7 @@ class AuditDesk:
         self._running: _Running | None = None
         self._problems: dict[str, Problem] = {}
         self._pace: float | None = None
+        self._told: dict[str, tuple[tuple[int, ...], Mapping[str, Any]]] = {}
 
     def suites(self) -> Sequence[Mapping[str, Any]]:
         found = []
@@ -215,26 +216,38 @@ class AuditDesk:
             self._running = None
 
     def _line(self, folder: AuditFolder) -> Mapping[str, Any]:
-        plan, ident = folder.plan(), folder.path.name
-        now = self._running
+        ident, facts = folder.path.name, self._facts(folder)
+        now, problem = self._running, self._problems.get(ident)
         mine = now if now and now.plan.id == ident else None
-        done = mine.progress.done if mine else _settled(folder)
-        signed, problem = "", self._problems.get(ident)
-        with suppress(SignetError):
-            signed = sign.who if (sign := folder.result().sign_off) else ""
-        state = "running" if mine else "failed" if problem else "done" if done >= plan.pictures else "stopped"
+        done = mine.progress.done if mine else facts["done"]
+        state = "running" if mine else "failed" if problem else "done" if done >= facts["total"] else "stopped"
         return {
-            "id": ident,
-            "title": f"{plan.suite.title}: {' against '.join(one.name for one in plan.variants)}",
-            "suite": plan.suite.name,
-            "created": plan.created,
+            **facts,
             "state": state,
             "done": done,
-            "total": plan.pictures,
             "seconds_left": mine.progress.seconds_left if mine else None,
-            "signed": signed,
             "problem": asdict(problem) if problem else None,
         }
+
+    def _facts(self, folder: AuditFolder) -> Mapping[str, Any]:
+        """What its files say of an audit, read again only when they have changed: the page asks every few seconds."""
+        ident, stamp = folder.path.name, folder.stamp()
+        known = self._told.get(ident)
+        if known is None or known[0] != stamp:
+            plan, signed = folder.plan(), ""
+            with suppress(SignetError):
+                signed = sign.who if (sign := folder.result().sign_off) else ""
+            facts = {
+                "id": ident,
+                "title": f"{plan.suite.title}: {' against '.join(one.name for one in plan.variants)}",
+                "suite": plan.suite.name,
+                "created": plan.created,
+                "done": _settled(folder),
+                "total": plan.pictures,
+                "signed": signed,
+            }
+            known = self._told[ident] = (stamp, facts)
+        return known[1]
 
     def _is_running(self, audit_id: str) -> bool:
         return self._running is not None and self._running.plan.id == audit_id

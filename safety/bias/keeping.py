@@ -64,6 +64,10 @@ class AuditFolder:
         """So that what failed is tried again."""
         (self.path / "failures.jsonl").unlink(missing_ok=True)
 
+    def stamp(self) -> tuple[int, ...]:
+        """Changes whenever a picture, a failure or a result was written."""
+        return tuple(_stamp(self.path / name) for name in ("measurements.jsonl", "failures.jsonl", "result.json"))
+
     def write_result(self, result: AuditResult) -> Path:
         return self._write("result.json", result.model_dump_json(indent=1))
 
@@ -97,6 +101,14 @@ class AuditFolder:
             except (json.JSONDecodeError, ValidationError):
                 continue
         return made
+
+
+def _stamp(path: Path) -> int:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0
+    return hash((found.st_mtime_ns, found.st_size))
 
 
 def audits(root: Path) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def run(asked: argparse.Namespace, settings: Settings) -> int:
             raise UnreadableImage(f"The file is larger than {settings.upload_limit_mb} MiB.")
         return images.decode(path.read_bytes(), max_pixels=settings.upload_limit_mpx * 10**6).pixels
 
-    detectors = open_detectors(compose._desk_config(settings))
+    detectors = open_detectors(compose.desk_config(settings))
     made = calibrate(asked.folder, detectors, read, most=asked.most, told=_progress)
     print(file=sys.stderr)
     if not made.seen:

@@ -6,7 +6,7 @@ import argparse
 import importlib
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,5 +62,5 @@ def _measured(names: Iterable[str], options: Options) -> Iterable[Section]:
     for name in names:
         print(f"measuring: {name} …", file=sys.stderr, flush=True)
         module = importlib.import_module(f"benchmarks.trust.{name}")
-        made = (getattr(module, "sections", None) or module.section)(options)
-        yield from made if isinstance(made, list | tuple) else [made]
+        made: Section | Sequence[Section] = module.section(options)
+        yield from [made] if isinstance(made, Section) else made

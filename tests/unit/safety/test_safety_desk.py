@@ -21,7 +21,7 @@ from safety.inspect import Finding, NotInspected
 from safety.nsfw import OpenNsfw
 from tests.support import scanners
 from tests.unit.safety.samples import History, picture
-from webui.compose import _desk_config
+from webui.compose import desk_config
 
 Make = Callable[..., RawImage]
 
@@ -77,7 +77,7 @@ def test_every_setting_that_the_desk_knows_reaches_it(tmp_path: Path) -> None:
         "offline": True,
     }
     shared = {field.name for field in fields(DeskConfig)} & set(Settings.model_fields) - {"threads"}  # the engine's
-    config = _desk_config(Settings(data=tmp_path, **chosen))
+    config = desk_config(Settings(data=tmp_path, **chosen))
     assert {name: getattr(config, name) for name in shared} == chosen
 
 
