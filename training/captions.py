@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from training.data import FACES, FLAGS, FOOD, NATURE, OBJECTS, PEOPLE, SYMBOLS, TRAVEL, Record
@@ -106,6 +106,13 @@ def caption(record: Record, scene: Scene, rng: Random, *, empty: float = EMPTY) 
         said = rng.choice((f"{style} style", f"{style} style", rng.choice(SYNONYMS[style])))
         text = f"{text} in the style of {style}" if rng.random() < 0.2 else f"{text}, {said}"
     return text.lower() if rng.random() < 0.2 else text
+
+
+def both(left: Record, right: Record) -> Record:
+    """Two signs side by side as one: "cat and a dog". What may be said of both stays: the style."""
+    label = f"{left.label} and {article(right.label)}"
+    flips = left.flips and right.flips
+    return replace(left, label=label, base=label, tags=(), group=OBJECTS, tone=0, flips=flips)
 
 
 def vocabulary_texts(records: Iterable[Record]) -> list[str]:

@@ -6,12 +6,15 @@ where a is the share of signal left at a step.
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
 
 import numpy as np
 import torch
+from diffusers import UNet2DConditionModel
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -19,52 +22,109 @@ from torch.nn import functional
 from training import autoencoder, data, geometry, running, towers
 from training import lens as lenses
 from training.autoencoder import Basis
-from training.captions import EMPTY, Scene, caption, draw_scene
+from training.captions import EMPTY, Scene, both, caption, draw_scene
 from training.data import Record
-from training.everyday import CORE, EVERYDAY
-from training.pictures import batch
+from training.everyday import EVERYDAY
+from training.pairs import side_by_side
+from training.pictures import show
 
 BATCH = 48
 SHARDS = 2  # one per core
 PEAK = 1e-3
-VARIANTS = 1.5  # shown pictures per unit of weight
-EVERYDAY_TIMES, EVERYDAY_FROM = 6.0, 0.5  # how much more often, from which share of the budget on
-CORE_TIMES, CORE_FROM = 100.0, 0.75
+SCENES = 14  # in which an everyday picture is shown; the others in one or a few
+VARIANTS = 1.5  # shown pictures per unit of weight of the others
+PAIRS = 4000
+EVERYDAY_SHARE, PAIR_SHARE = 0.72, 0.10
+"""Of the pictures drawn in training. So little time is enough to learn a few hundred shapes or the colours of many."""
+KEPT_TOKENS = 33
+"""States kept of each caption; from there on all is padding, which says the same at every place."""
 POOL = "captions.npy"
 
 
-def plan(records: list[Record], rng: Random) -> tuple[list[int], list[Scene]]:
-    """Which pictures are cached in which scenes: everyday ones several times, every one at least once."""
-    rows: list[int] = []
-    scenes: list[Scene] = []
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A cached picture: the row of its sign, how it is shown, and the row of a second sign or -1."""
+
+    row: int
+    scene: Scene
+    beside: int = -1
+
+
+def plan(records: list[Record], rng: Random) -> tuple[list[Shown], list[float]]:
+    """What is cached, and how often each of it is drawn: every sign at least once, everyday ones in many scenes."""
+    everyday = [row for row, record in enumerate(records) if record.base in EVERYDAY]
+    alike = Counter((records[row].base, records[row].style) for row in everyday)
+    known = set(everyday)
+    shown: list[Shown] = []
+    weights: list[float] = []
+
+    def add(row: int, times: int, weight: float) -> None:
+        shown.extend(Shown(row, draw_scene(records[row], rng)) for _ in range(times))
+        weights.extend([weight / times] * times)
+
+    of_others = sum(record.weight for row, record in enumerate(records) if row not in known) or 1.0
+    share = EVERYDAY_SHARE / max(1, len(alike))
     for row, record in enumerate(records):
-        for _ in range(max(1, round(VARIANTS * record.weight))):
-            rows.append(row)
-            scenes.append(draw_scene(record, rng))
-    return rows, scenes
+        if row in known:
+            same = alike[record.base, record.style]
+            add(row, max(1, SCENES // same), share / same)
+        else:
+            others = (1 - EVERYDAY_SHARE - PAIR_SHARE) * record.weight / of_others
+            add(row, max(1, round(VARIANTS * record.weight)), others)
+    styles = {style: [row for row in everyday if records[row].style == style] for style in data.STYLES}
+    for _ in range(PAIRS if everyday else 0):
+        left = rng.choice(everyday)
+        scene = draw_scene(records[left], rng)
+        beside = rng.choice(styles[records[left].style])
+        shown.append(Shown(left, Scene(scene.background, "", records[beside].flips and scene.mirrored), beside))
+        weights.append(PAIR_SHARE / PAIRS)
+    return shown, weights
 
 
-def encode(basis: Basis, pictures: NDArray[np.uint8], rows: list[int], scenes: list[Scene]) -> Tensor:
+def said_of(shown: Shown, records: list[Record], rng: Random) -> str:
+    """A true caption. A mirrored pair is told in the order in which it is seen."""
+    record = records[shown.row]
+    if shown.beside >= 0:
+        other = records[shown.beside]
+        record = both(other, record) if shown.scene.mirrored else both(record, other)
+    return caption(record, shown.scene, rng, empty=0)
+
+
+def seen(pictures: NDArray[np.uint8], shown: Shown) -> NDArray[np.float32]:
+    """The picture, float (3, H, W) in [-1, 1]."""
+    picture = pictures[shown.row]
+    if shown.beside >= 0:
+        picture = side_by_side(picture, pictures[shown.beside])
+    return show(picture, shown.scene)
+
+
+def encode(basis: Basis, pictures: NDArray[np.uint8], planned: list[Shown]) -> Tensor:
     """Scaled latents of the planned pictures, (N, C, 8, 8), fp16."""
     parts: list[Tensor] = []
-    for start in range(0, len(rows), 256):
-        real = batch(pictures, rows[start : start + 256], scenes[start : start + 256])
+    for start in range(0, len(planned), 256):
+        real = torch.from_numpy(np.stack([seen(pictures, shown) for shown in planned[start : start + 256]]))
         parts.append((basis.latents(real) * basis.scale).half())
     return torch.cat(parts)
 
 
 @torch.no_grad()
 def embed(work: Path, said: list[str]) -> None:
-    """Writes the text tower's states of every caption, fp16 (len(said), 77, 256), to `work/captions.npy`."""
+    """Writes the text tower's states of every caption, fp16 (len(said), KEPT_TOKENS, 256), to `work/captions.npy`."""
     tower, tokenizer = towers.load_text(work), towers.learn_tokenizer(work)
-    shape = (len(said), geometry.TOKENS, geometry.TEXT_WIDTH)
+    shape = (len(said), KEPT_TOKENS, geometry.TEXT_WIDTH)
     pool = np.lib.format.open_memmap(work / POOL, mode="w+", dtype=np.float16, shape=shape)
-    for start in range(0, len(said), 64):
-        ids = tokenizer(said[start : start + 64], padding="max_length", truncation=True, return_tensors="pt").input_ids
+    for start in range(0, len(said), 128):
+        ids = tokenizer(
+            said[start : start + 128],
+            padding="max_length",
+            max_length=KEPT_TOKENS,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
         with torch.autocast("cpu", torch.bfloat16):
             states = tower(input_ids=ids).last_hidden_state
-        pool[start : start + 64] = states.float().numpy()
-        if start % 6400 == 0:
+        pool[start : start + 128] = states.float().numpy()
+        if start % 12800 == 0:
             print(f"denoiser: embedded {start} of {len(said)} captions", flush=True)
     pool.flush()
 
@@ -76,20 +136,23 @@ def cache(work: Path, *, seed: int) -> None:
     """
     rng = Random(seed)
     pictures, records = data.load(work)
-    rows, scenes = plan(records, rng)
+    planned, weights = plan(records, rng)
     numbers: dict[str, int] = {"": 0}
-    choice = np.zeros((len(rows), 2), dtype=np.int64)
-    for place, (row, scene) in enumerate(zip(rows, scenes, strict=True)):
-        for column in range(2 if records[row].weight >= 0.3 else 1):
-            text = caption(records[row], scene, rng, empty=0)
-            choice[place, column:] = numbers.setdefault(text, len(numbers))
-    print(f"denoiser: {len(rows)} shown pictures, {len(numbers)} different captions", flush=True)
+    choice = np.zeros((len(planned), 2), dtype=np.int64)
+    for place, shown in enumerate(planned):
+        for column in range(2 if records[shown.row].weight >= 0.3 else 1):
+            choice[place, column:] = numbers.setdefault(said_of(shown, records, rng), len(numbers))
+    print(f"denoiser: {len(planned)} shown pictures, {len(numbers)} different captions", flush=True)
     embed(work, list(numbers))
-    latents = encode(autoencoder.basis_of(work), pictures, rows, scenes)
-    counts = np.bincount(rows, minlength=len(records))
-    weights = torch.tensor([records[row].weight / counts[row] for row in rows], dtype=torch.float64)
-    tensors = {"latents": latents, "weights": weights, "captions": torch.from_numpy(choice)}
+    latents = encode(autoencoder.basis_of(work), pictures, planned)
+    drawn = torch.tensor(weights, dtype=torch.float64)
+    tensors = {"latents": latents, "weights": drawn, "captions": torch.from_numpy(choice)}
     running.save(work / "latents.safetensors", tensors, {})
+
+
+def whole(states: Tensor) -> Tensor:
+    """Kept states (B, KEPT_TOKENS, D) with the padding behind them again, (B, 77, D)."""
+    return torch.cat([states, states[:, -1:].expand(-1, geometry.TOKENS - KEPT_TOKENS, -1)], dim=1)
 
 
 class Cache:
@@ -103,28 +166,18 @@ class Cache:
         if lens is None:
             # Words and the padding behind them, where the sentence is summed up, in equal parts.
             sample = self.pool[:: max(1, len(self.pool) // 2000)]
-            places = [*range(1, 9), *range(12, geometry.TOKENS, 8)]
+            places = [*range(1, 9), *range(12, KEPT_TOKENS, 3)]
             lens = lenses.fit(torch.from_numpy(sample[:, places]).float().flatten(0, 1))
             lenses.save(lens, work)
         self.centre, self.whiten = lens.centre, torch.linalg.inv(lens.spread)
-        records = data.load(work)[1]
-        names = [records[row].base for row in plan(records, Random(0))[0]]
-        everyday = torch.tensor([EVERYDAY_TIMES if name in EVERYDAY else 1.0 for name in names])
-        core = torch.tensor([CORE_TIMES if name in CORE else 1.0 for name in names])
-        self.everyday = self.weights * everyday
-        self.core = self.weights * torch.maximum(everyday, core)
 
-    def draw(self, count: int, share: float = 0.0) -> tuple[Tensor, Tensor]:
-        """Random scaled latents (B, C, 8, 8), each with the whitened states (B, 77, 256) of one of its captions.
-
-        `share` is the spent share of the budget: what is drawn narrows with it.
-        """
-        weights = self.core if share > CORE_FROM else self.everyday if share > EVERYDAY_FROM else self.weights
-        picked = torch.multinomial(weights, count, replacement=True)
+    def draw(self, count: int) -> tuple[Tensor, Tensor]:
+        """Random scaled latents (B, C, 8, 8), each with the whitened states (B, 77, 256) of one of its captions."""
+        picked = torch.multinomial(self.weights, count, replacement=True)
         said = self.captions[picked, torch.randint(0, 2, (count,))]
         said[torch.rand(count) < EMPTY] = 0
-        states = torch.from_numpy(self.pool[said.numpy()]).float()
-        return self.latents[picked].float(), (states - self.centre) @ self.whiten
+        states = (torch.from_numpy(self.pool[said.numpy()]).float() - self.centre) @ self.whiten
+        return self.latents[picked].float(), whole(states)
 
 
 def loss_of(module: torch.nn.Module, latents: Tensor, states: Tensor, signal: Tensor) -> Tensor:
@@ -144,14 +197,26 @@ def loss_of(module: torch.nn.Module, latents: Tensor, states: Tensor, signal: Te
     return functional.mse_loss(made.float(), target)
 
 
-def train(work: Path, *, minutes: float, seed: int, resume: bool) -> None:
+def begun_from(start: Path | None) -> UNet2DConditionModel:
+    """An untrained denoiser, or the averaged weights of another's checkpoint but for what it made of another tower's
+    states."""
+    module = geometry.denoiser()
+    if start is not None:
+        known = running.part(running.load(start)[0], "average")
+        of_words = (".attn2.to_k.", ".attn2.to_v.")
+        kept = {name: value for name, value in known.items() if not any(part in name for part in of_words)}
+        module.load_state_dict(kept, strict=False)
+    return module
+
+
+def train(work: Path, *, minutes: float, seed: int, resume: bool, start: Path | None = None) -> None:
     """Trains for `minutes` and leaves `work/denoiser.safetensors`; builds the cache first if there is none."""
     if not (work / "latents.safetensors").exists():
         cache(work, seed=seed)
     torch.manual_seed(seed)
     cached = Cache(work)
     signal = geometry.scheduler().alphas_cumprod.float()
-    run = running.begin(geometry.denoiser(), minutes=minutes, peak=PEAK, decay=0.999)
+    run = running.begin(begun_from(start), minutes=minutes, peak=PEAK, decay=0.999)
     path = work / "denoiser.safetensors"
     if resume and path.exists():
         run.resume(path)
@@ -159,7 +224,7 @@ def train(work: Path, *, minutes: float, seed: int, resume: bool) -> None:
     began, first = run.budget.seconds(), run.step
     over = False
     while not over:
-        shards = [cached.draw(BATCH // SHARDS, run.budget.share()) for _ in range(SHARDS)]
+        shards = [cached.draw(BATCH // SHARDS) for _ in range(SHARDS)]
         run.advance(*[partial(loss_of, run.module, *shard, signal) for shard in shards])
         if run.step % 50 == 0:
             speed = (run.step - first) * BATCH / (run.budget.seconds() - began)

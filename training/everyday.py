@@ -1,8 +1,4 @@
-"""The concepts a newcomer tries first.
-
-The denoiser spends the second part of its time mostly on `EVERYDAY`, the last part mostly on `CORE`: so little
-training is enough to learn a few shapes or the colours of many.
-"""
+"""The concepts a newcomer tries first: the denoiser spends most of its time on them."""
 
 EVERYDAY = frozenset(
     label.strip()
@@ -34,18 +30,5 @@ EVERYDAY = frozenset(
     face with tears of joy, thinking face, sleeping face, nerd face, cowboy hat face, ghost, alien, robot, skull,
     clown face, pile of poo, red heart, broken heart, man, woman, boy, girl, baby, health worker,
     man health worker, woman health worker
-    """.replace("\n", " ").split(",")
-)
-
-CORE = frozenset(
-    label.strip()
-    for label in """
-    red apple, green apple, cat, cat face, dog, dog face, rocket, pizza, house, evergreen tree, deciduous tree, sun,
-    red heart, guitar, strawberry, banana, fish, penguin, owl, butterfly, sunflower, cactus, mushroom, automobile,
-    airplane, sailboat, hamburger, ice cream, soft ice cream, birthday cake, smiling face, grinning face,
-    crying face, soccer ball, top hat, umbrella, health worker, man health worker, woman health worker, star,
-    rainbow, cloud, crescent moon, rose, lemon, watermelon, carrot, doughnut, bird, rabbit face, pig face, bear,
-    panda, lion, frog, balloon, wrapped gift, light bulb, camera, key, crown, robot, ghost, tangerine, cherries, bus,
-    tulip
     """.replace("\n", " ").split(",")
 )

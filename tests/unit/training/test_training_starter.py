@@ -15,10 +15,25 @@ import torch
 from diffusers import StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
-from training import autoencoder, captions, data, denoiser, export, geometry, lens, pictures, running, sheet, towers
+from training import (
+    autoencoder,
+    captions,
+    data,
+    denoiser,
+    export,
+    geometry,
+    lens,
+    meanings,
+    pictures,
+    running,
+    sheet,
+    towers,
+)
 from training.captions import COLOURS, HUES, Scene
 from training.data import FACES, FLAGS, FOOD, PEOPLE, STYLES, Record
+from training.denoiser import Shown
 from training.everyday import EVERYDAY
+from training.meanings import Meanings
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
@@ -186,17 +201,81 @@ def test_a_step_changes_one_half_of_the_autoencoder_and_leaves_the_other(work: P
     assert moved == ({"decoder", "post_quant_conv"} if part == "decoder" else {"encoder", "quant_conv"})
 
 
-def test_the_towers_learn_which_caption_belongs_to_which_picture() -> None:
+def few_meanings() -> Meanings:
+    """Signs on axes of their own; the word "pup" lies near the dog, "ohm" near nothing."""
+    signs = sorted({record.base for record in records()})
+    axes = torch.eye(meanings.WIDTH)
+    of_words = torch.stack([axes[signs.index("dog face")], axes[100]])
+    return Meanings(signs, axes[: len(signs)], ["pup", "ohm"], of_words)
+
+
+def test_a_word_may_mean_the_signs_it_lies_near_or_none() -> None:
+    likely, near = few_meanings().likely()
+    assert few_meanings().signs[int(likely[0].argmax())] == "dog face"
+    assert near.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a red apple on a blue background, flat style", ("flat", "blue", "")),
+        ("red apple, glossy 3d", ("", "", "")),
+        ("Woman Health Worker: Medium-Dark Skin Tone", ("", "", "medium-dark skin tone")),
+        ("a dark horse", ("", "", "")),
+    ],
+)
+def test_what_a_caption_tells_is_what_stands_in_it(text: str, told: tuple[str, str, str]) -> None:
+    places = towers.told_by(text, "flat", "blue", "")
+    found = [values[place] for values, place in zip(towers.TOLD.values(), places, strict=True)]
+    assert (found[0], found[1], found[3]) == told
+
+
+def test_the_tower_learns_to_tell_what_was_said(work: Path) -> None:
     torch.manual_seed(0)
-    run = running.begin(towers.Towers(), minutes=10, peak=1e-3)
+    rng, tokenizer = Random(0), towers.learn_tokenizer(work)
+    sayings = towers.Sayings(records(), few_meanings())
+    said = sayings.draw(8, rng)
+    assert len(said.texts) == 8
+    assert torch.allclose(said.signs.sum(dim=1), torch.ones(8))
+    ids, places = towers.ids_and_places(tokenizer, said.texts, rng, whole=False)
+    ends = ids.gather(1, places)
+    assert bool((ends == tokenizer.eos_token_id).all())
+    run = running.begin(towers.Reading(len(few_meanings().signs)), minutes=10, peak=1e-3)
     run.peak = 3e-2  # 100 warm-up steps are more than this test has
-    ids = torch.tensor([[5, 9, geometry.VOCABULARY - 1], [7, 8, geometry.VOCABULARY - 1]])
-    pixels = torch.stack([torch.full((3, 64, 64), -1.0), torch.full((3, 64, 64), 1.0)])
     losses = []
-    for _ in range(12):
-        run.advance(lambda: towers.contrastive(run.module(ids, pixels), torch.eye(2)))
+    for _ in range(8):
+        run.advance(lambda: towers.loss_of(run.module, ids, places, said))
         losses.append(run.loss)
     assert losses[-1] < losses[0]
+
+
+def test_two_signs_stand_side_by_side_and_are_told_in_the_order_seen(work: Path) -> None:
+    layers, known = data.load(work)
+    apple, dog = [next(n for n, r in enumerate(known) if r.label == label) for label in ("red apple", "dog face")]
+    pair = Shown(apple, Scene("white"), dog)
+    picture = denoiser.seen(layers, pair)
+    assert not np.array_equal(picture[:, :, :64], picture[:, :, 64:])
+    assert np.array_equal(denoiser.seen(layers, Shown(apple, Scene("white", "", True), dog)), picture[:, :, ::-1])
+    text = denoiser.said_of(pair, known, Random(0))
+    assert text.index("red apple") < text.index("dog face")
+    turned = denoiser.said_of(Shown(apple, Scene("white", "", True), dog), known, Random(0))
+    assert turned.index("dog face") < turned.index("red apple")
+
+
+def test_most_pictures_drawn_are_everyday_ones_and_every_sign_is_there() -> None:
+    known = records()
+    shown, weights = denoiser.plan(known, Random(0))
+    everyday = [w for s, w in zip(shown, weights, strict=True) if known[s.row].base in EVERYDAY and s.beside < 0]
+    assert sum(everyday) == pytest.approx(denoiser.EVERYDAY_SHARE)
+    assert sum(weights) == pytest.approx(1)
+    assert {each.row for each in shown} == set(range(len(known)))
+
+
+def test_padding_is_given_back_behind_the_states_that_were_kept() -> None:
+    kept = torch.randn(2, denoiser.KEPT_TOKENS, 4)
+    whole = denoiser.whole(kept)
+    assert whole.shape == (2, geometry.TOKENS, 4)
+    assert torch.equal(whole[:, -1], kept[:, -1])
 
 
 def test_the_denoiser_learns_and_resumes_where_it_stopped(work: Path) -> None:
