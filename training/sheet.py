@@ -88,7 +88,8 @@ def draw(
     """One picture per prompt, each with the noise of its own seed, so that batching changes nothing."""
     noise = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     options = {"num_inference_steps": steps, "guidance_scale": guidance, "generator": noise}
-    pictures: list[Image.Image] = pipeline(prompts, height=128, width=128, **options).images
+    side = pipeline.unet.config.sample_size * pipeline.vae_scale_factor
+    pictures: list[Image.Image] = pipeline(prompts, height=side, width=side, **options).images
     return pictures
 
 

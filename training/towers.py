@@ -24,6 +24,7 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 from training import data, geometry, running
 from training.captions import COLOURS, HUES, SYNONYMS, both, caption, draw_scene, vocabulary_texts
 from training.data import STYLES, Record
+from training.geometry import SMALL, Geometry
 from training.meanings import WIDTH, Meanings
 
 BATCH = 192
@@ -70,9 +71,9 @@ def told_by(text: str, style: str, ground: str, hue: str) -> tuple[int, int, int
 class Reading(nn.Module):
     """The tower and what is asked of its states."""
 
-    def __init__(self, signs: int) -> None:
+    def __init__(self, signs: int, shape: Geometry = SMALL) -> None:
         super().__init__()
-        self.text = geometry.text_tower()
+        self.text = geometry.text_tower(shape=shape)
         width = geometry.TEXT_WIDTH
         self.signs = nn.Linear(width, signs)
         self.told = nn.ModuleList(nn.Linear(width, len(values)) for values in TOLD.values())
@@ -144,14 +145,18 @@ def ids_and_places(tokenizer: CLIPTokenizer, texts: list[str], rng: Random, *, w
 
 def loss_of(module: nn.Module, ids: Tensor, places: Tensor, said: Said) -> Tensor:
     """How badly the states tell what was said, summed over what is asked."""
-    with torch.autocast("cpu", torch.bfloat16):
+    device = running.device_of(module)
+    ids, places, shares, sure, true, vectors = running.moved(
+        device, ids, places, said.signs, said.sure, said.told, said.vectors
+    )
+    with running.half(device):
         signs, told, meant = module(ids, places)
     twice = partial(torch.repeat_interleave, repeats=2, dim=0)
-    missed = -(twice(said.signs) * signs.log_softmax(dim=1)).sum(dim=1)
-    total: Tensor = (missed * twice(said.sure)).mean()
+    missed = -(twice(shares) * signs.log_softmax(dim=1)).sum(dim=1)
+    total: Tensor = (missed * twice(sure)).mean()
     for number, logits in enumerate(told):
-        total = total + 0.5 * functional.cross_entropy(logits, twice(said.told[:, number]))
-    apart: Tensor = (1 - (meant * twice(said.vectors)).sum(dim=1)).mean()
+        total = total + 0.5 * functional.cross_entropy(logits, twice(true[:, number]))
+    apart: Tensor = (1 - (meant * twice(vectors)).sum(dim=1)).mean()
     return total + 2 * apart
 
 
@@ -171,7 +176,15 @@ def learn_tokenizer(work: Path) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(folder)
 
 
-def train(work: Path, *, minutes: float, seed: int, resume: bool) -> None:
+def train(
+    work: Path,
+    *,
+    minutes: float,
+    seed: int,
+    resume: bool,
+    shape: Geometry = SMALL,
+    device: torch.device | str = "cpu",
+) -> None:
     """Trains for `minutes` and leaves `work/tokenizer/` and `work/towers.safetensors`."""
     torch.manual_seed(seed)
     rng = Random(seed)
@@ -179,12 +192,12 @@ def train(work: Path, *, minutes: float, seed: int, resume: bool) -> None:
     records = data.load(work)[1]
     meanings = Meanings.read(work, records)
     sayings = Sayings(records, meanings)
-    run = running.begin(Reading(len(meanings.signs)), minutes=minutes, peak=PEAK, decay=0.995, weight_decay=0.05)
+    reading = Reading(len(meanings.signs), shape)
+    run = running.begin(reading, minutes=minutes, peak=PEAK, decay=0.995, weight_decay=0.05, device=device, rng=rng)
     path = work / "towers.safetensors"
     if resume and path.exists():
         run.resume(path)
-        rng.seed(seed + run.step)
-    over = False
+    over = run.step > 0 and run.budget.share() >= 1
     while not over:
         whole = run.step % FULL_EVERY == 0
         losses = []
@@ -201,10 +214,10 @@ def train(work: Path, *, minutes: float, seed: int, resume: bool) -> None:
             run.save(path)
 
 
-def load_text(work: Path) -> CLIPTextModelWithProjection:
+def load_text(work: Path, shape: Geometry = SMALL) -> CLIPTextModelWithProjection:
     """The trained text tower (averaged weights), positions that no caption reached filled in."""
     trained = running.part(running.load(work / "towers.safetensors")[0], "average")
-    tower = geometry.text_tower()
+    tower = geometry.text_tower(shape=shape)
     tower.load_state_dict(running.part(trained, "text"))
     positions = next(value for name, value in tower.named_parameters() if name.endswith("position_embedding.weight"))
     with torch.no_grad():
