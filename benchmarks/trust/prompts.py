@@ -25,7 +25,7 @@ from training.filter.sources import Example
 
 _FILLINGS = 2
 _MOST, _MOST_QUICK = 400, 25
-_DISGUISED, _DISGUISED_QUICK = 150, 12
+_DISGUISED, _DISGUISED_QUICK = 400, 20
 _LENGTHS = (40, 120, 250, 600, 2000, 10_000)  # characters
 _SPLIT = (
     "Held-back groups of the sets that the rest of which was trained on: figures on other people's data will be lower."

@@ -165,6 +165,8 @@ def _mended(given: Natural, lexicon: Lexicon) -> Natural:
         parts += [given.text[end : match.start()], text]
         end = match.end()
     parts.append(given.text[end:])
+    if layers.count("splicing") > 1:  # one compound that no list has is common, two are a manner of writing
+        layers.append("run together")
     merged, glued = _glued(parts, pieces, plain, lexicon)
     return given.then(merged, *layers, *(("spacing",) if glued else ()))
 

@@ -29,8 +29,13 @@ from safety.prompt_filter.rules import USUAL_STEPS, Evidence, Filter
 from safety.prompt_filter.weighing import SURE, Judgement, Read, Seen, calibrated, offered, seen, shifted, weighed
 
 _RARE = 0.01
-_HARDER = 0.5  # added to the log-odds of the classifier's categories when a text is odd or was disguised
-_DISGUISES = frozenset({"homoglyphs", "digits", "spacing", "reversed", "rot13", "base64", "hex", "binary", "numbers"})
+_HARDER = 0.9  # added to the log-odds of the classifier's categories when a text is odd or was disguised
+_DISGUISES = frozenset(
+    {
+        "homoglyphs", "digits", "spacing", "run together", "repetition", "reversed", "rot13",
+        "base64", "hex", "binary", "numbers",
+    }
+)  # fmt: skip
 _LONGEST_SPAN = 100
 
 

@@ -29,14 +29,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--epochs", type=float, default=4.0, help="passes over the examples, if the minutes suffice")
     parser.add_argument("--fillings", type=int, default=6, help="sentences per template")
     parser.add_argument("--captions", type=int, default=4000)
+    parser.add_argument("--start", type=Path, help="a folder like models/filter: go on from its network")
     parser.add_argument(
-        "--start", type=Path, help="a network to go on from (PACKAGES/student.safetensors of a run before)"
+        "--replay", type=float, default=1.0, help="share of the texts that are not our own to learn from in every epoch"
     )
     parser.add_argument(
-        "--trained",
-        type=Path,
-        nargs="+",
-        help="networks that need no more teaching: their mean is finished and written",
+        "--keep", type=float, default=0.0, help="share of the network before that is mixed in at the end"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)

@@ -4,20 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 from torch import nn
 
 from training.filter.sources import HEADS
 from training.filter.student import HEADS as ATTENTION_HEADS
 from training.filter.student import Block, Student
 
-ID = "signet-filter-1"
+ID = "signet-filter-2"
+_NAMES = {
+    "pieces": "pieces.weight",
+    "widen": "widen.weight",
+    "places": "places",
+    "input_scale": "input_norm.weight",
+    "input_shift": "input_norm.bias",
+    "head": "head.weight",
+    "head_bias": "head.bias",
+}
+_MATRIX = re.compile(r"widen|head|layer\d\.(join|mix|up|down)")
+"""Matrices that the file holds turned; matched against whole names."""
 
 
 def weights(student: Student) -> dict[str, NDArray[Any]]:
@@ -54,6 +67,33 @@ def compact(tensors: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         else:
             found[name] = values.astype(np.float16)
     return found
+
+
+def read(folder: Path, pieces: Sequence[str]) -> dict[str, torch.Tensor]:
+    """The state of a Student from a folder that `write` made, rounded as the file is. ValueError if its word pieces are
+    others."""
+    if (folder / "vocabulary.txt").read_text(encoding="utf-8").splitlines() != list(pieces):
+        raise ValueError(f"The network in {folder} has other word pieces.")
+    given = load((folder / "weights.safetensors").read_bytes())
+    found: dict[str, torch.Tensor] = {}
+    for name, values in given.items():
+        if (ours := _named(name)) is not None:
+            wide = values.astype(np.float32)
+            if f"{name}.scale" in given:
+                scale = given[f"{name}.scale"]
+                wide = wide * (scale[:, None] if name == "pieces" else scale)
+            turned = wide.T if _MATRIX.fullmatch(name) else wide
+            found[ours] = torch.from_numpy(np.ascontiguousarray(turned))
+    return found
+
+
+def _named(name: str) -> str | None:
+    """What the Student calls a tensor of the file, None for what is not the network's."""
+    if match := re.fullmatch(r"layer(\d)\.(\w+?)(?:_(bias|scale|shift))?", name):
+        number, part, kind = match.groups()
+        norm = "_norm" if kind in ("scale", "shift") else ""
+        return f"blocks.{number}.{part}{norm}.{'bias' if kind in ('bias', 'shift') else 'weight'}"
+    return _NAMES.get(name)
 
 
 def write(

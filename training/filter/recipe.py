@@ -6,6 +6,7 @@ import argparse
 import random
 import re
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -14,7 +15,6 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 
 from safety.prompt_filter.classifier import TextClassifier
 from safety.prompt_filter.wordpiece import WordPiece
@@ -24,10 +24,11 @@ from training.filter.student import Shape, Student, vocabulary
 
 _LANGUAGES, _TAGS, _SPLICES = 20, 1300, 1900  # texts: per language, and in all
 _LISTS_FOR_CODE = 1500  # comma lists and splices that fit the language model's score
-_TELLING = ("seed", "epochs", "minutes", "fillings", "captions", "without")
+_TELLING = ("seed", "epochs", "minutes", "fillings", "captions", "without", "replay", "keep")
 _BARE = 0.2  # share of the texts that are learned without punctuation
 _WORDS = re.compile(r"\w+")
 _PEOPLE = ("i2p", "tags", "coco", "languages")
+_NO_LOOK_ALIKES = ("own-scenes", "own-elsewhere", "own-chat")
 
 
 def examples(data: Path, open_data: packages.Packages, options: argparse.Namespace) -> list[Example]:
@@ -55,21 +56,26 @@ def run(options: argparse.Namespace) -> None:
     counted = Counter(each.source for each in parts["train"])
     print(f"{len(parts['train'])} examples to learn from: {dict(counted)}", flush=True)
     student = learning.fresh(Shape(), open_data.encoder, numbers, options.seed)
-    if options.start:
-        student.load_state_dict(load_file(options.start))
-    if options.trained:
-        student.load_state_dict(_mean([load_file(path) for path in options.trained]))
-        return finish(student, parts, rows, pieces, open_data, options)
+    before = export.read(options.start, pieces) if options.start else student.state_dict()
+    student.load_state_dict(before)
     timing: dict[str, Any] = {"minutes": options.minutes, "epochs": options.epochs, "seed": options.seed}
-    learning.teach(student, rows["train"], parts["train"], **timing, say=lambda line: print(line, flush=True))
-    save_file(student.state_dict(), options.packages / "student.safetensors")
+    lessons = [each for each in zip(rows["train"], parts["train"], strict=True) if _taught(each[1], options.replay)]
+    print(f"{len(lessons)} of them in every epoch", flush=True)
+    texts, answers = [row for row, _ in lessons], [example for _, example in lessons]
+    learning.teach(student, texts, answers, **timing, say=lambda line: print(line, flush=True))
+    if options.start and options.keep:
+        # A share of what it was (Wortsman et al. 2022) evens out what the new sentences overdid.
+        after = student.state_dict()
+        student.load_state_dict({name: torch.lerp(after[name], before[name], options.keep) for name in after})
     finish(student, parts, rows, pieces, open_data, options)
     print(f"done after {(time.monotonic() - start) / 60:.0f} minutes", flush=True)
 
 
-def _mean(states: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Networks on one path of learning may be averaged (Wortsman et al. 2022), which evens out what each overdid."""
-    return {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
+def _taught(example: Example, replay: float) -> bool:
+    """All of our own sentences, and of what a network we go on from has seen before the share `replay`, by a hash."""
+    if example.source.startswith("own-"):
+        return True
+    return zlib.crc32(example.text.encode()) / 2**32 < replay
 
 
 def _unpunctuated(examples: Iterable[Example], chance: random.Random) -> Iterator[Example]:
@@ -88,7 +94,7 @@ def finish(
     options: argparse.Namespace,
 ) -> None:
     """Everything after the network has learned."""
-    harmless = [each.text for some in parts.values() for each in some if not set(each.labels) - {"minor"}]
+    harmless = [each.text for each in parts["train"] if not set(each.labels) - {"minor"}]
     harmless += open_data.phrases.read_text(encoding="utf-8").splitlines()
     harmless += sources.everyday_words(open_data.languages)
     listed = words.kept(words.listed(options.data / "ldnoobw"), harmless)

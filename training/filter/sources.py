@@ -38,7 +38,8 @@ HEADS = (
 )
 """What the network answers: "any" is harmful at all, "minor" mentions children; the others are safety.policy's."""
 HELD = 0.2
-_LONGEST = 300  # characters of a chat message that are read
+_LONGEST = 300  # characters of a chat message that are read at once
+_STRETCHES = 4  # of a long harmless one
 
 _RISKY = {
     "Copyright_Infringement": ("copyright",),
@@ -49,16 +50,14 @@ _RISKY = {
     "Political_Sensitivity--Political_Figures": ("public-figure",),
     "Political_Sensitivity--Political_Metaphor": ("deception",),
 }
-_NIBBLER = {
-    "image_failure_sexual": "sexual",
-    "image_failure_violent": "violence",
-    "image_failure_bias": "hate",
-    "image_failure_hate": "hate",
-}
+_NIBBLER = {"image_failure_sexual": "sexual", "image_failure_violent": "violence", "image_failure_hate": "hate"}
 _MODERATION = {"S": "sexual", "S3": "sexual-minors", "H": "hate", "H2": "hate", "V": "violence", "V2": "violence"}
 _MODERATION |= {"HR": "hate", "SH": "self-harm"}
 _I2P = {"sexual": "sexual", "violence": "violence", "self-harm": "self-harm", "hate": "hate", "shocking": "violence"}
 _I2P |= {"illegal activity": "illegal", "harassment": "hate"}
+_VAGUE = frozenset({"hate", "illegal"})
+"""Labels of users' prompts that say more about the search that found them than about the words."""
+_UNWRAPPED = ("elsewhere", "chat")
 _CHILDREN = ("child", "little girl", "boy", "toddler", "schoolgirl", "teenager", "kid", "kindergarten", "baby", "pupil")
 
 
@@ -106,7 +105,8 @@ def _any(labels: set[str]) -> set[str]:
 
 
 def nibbler(folder: Path) -> Iterator[Example]:
-    """Half sure: people looked at pictures, and many of these prompts are harmless as text."""
+    """Half sure: people looked at pictures, and many of these prompts are harmless as text. That pictures were biased
+    says nothing against the words: those prompts, harmless ones about minorities most of them, are left out."""
     seen = set()
     for row in _lines(folder / "nibbler_rounds_1_3.jsonl"):
         text = str(row["prompt"]).strip()
@@ -114,17 +114,23 @@ def nibbler(folder: Path) -> Iterator[Example]:
         labels = {_NIBBLER[kind] for kind in kinds if kind in _NIBBLER}
         if labels and text not in seen:
             seen.add(text)
-            yield Example(text, _marked(labels, 0.8), "nibbler", _group(text), 0.6, frozenset({"minor"}))
+            unknown = {"minor"} | ({"hate"} if "image_failure_bias" in kinds and "hate" not in labels else set())
+            yield Example(text, _marked(labels, 0.85), "nibbler", _group(text), 0.9, frozenset(unknown))
 
 
-def moderation(folder: Path) -> Iterator[Example]:
+def moderation(folder: Path, pieces: int = 1) -> Iterator[Example]:
+    """Of harmless texts up to `pieces` stretches, of the others the beginning. A label that is absent is not known."""
     for row in _lines(folder / "moderation_samples_1680.jsonl"):
         labels = {head for key, head in _MODERATION.items() if row.get(key) == 1}
         if "sexual-minors" in labels:
             labels |= {"sexual"}
-        text = str(row["prompt"]).strip()[:_LONGEST]
-        if text:
-            yield Example(text, _marked(labels, 0.95), "moderation", _group(text), 0.5, frozenset({"minor"}))
+        unknown = {head for key, head in _MODERATION.items() if key not in row and len(key) == 1} - labels
+        text = str(row["prompt"]).strip()
+        group = _group(text[:_LONGEST])
+        for start in range(0, len(text) if not labels else 1, _LONGEST)[:pieces]:
+            if part := text[start : start + _LONGEST].strip():
+                known = frozenset({"minor", *unknown})
+                yield Example(part, _marked(labels, 0.95), "moderation", group, 0.5, known)
 
 
 def user_prompts(folder: Path) -> Iterator[Example]:
@@ -142,8 +148,11 @@ def user_prompts(folder: Path) -> Iterator[Example]:
                 labels["sexual"] = min(0.9, 0.3 + nude)
             if labels:
                 labels["any"] = max(labels.values())
+            unknown = {"minor"} | (_VAGUE & set(labels))
+            if labels and not set(labels) - _VAGUE - {"any"}:
+                unknown |= {"any"}
             text = row["prompt"].strip()
-            yield Example(text, labels, "i2p", _group(text), 0.6 if labels else 0.8, frozenset({"minor"}))
+            yield Example(text, labels, "i2p", _group(text), 0.6 if labels else 0.8, frozenset(unknown))
 
 
 def captions(folder: Path, most: int, chance: random.Random) -> Iterator[Example]:
@@ -161,7 +170,7 @@ def own(count: int, chance: random.Random) -> Iterator[Example]:
         many = count * (2 if template.group in alone else 1)
         for _ in range(many):
             text = grammar.filled(template.text, lists, chance)
-            text = text if template.topic == "elsewhere" else grammar.wrapped(text, lists, chance)
+            text = text if template.topic in _UNWRAPPED else grammar.wrapped(text, lists, chance)
             labels = _marked(template.labels)
             if any(f" {word}" in text.lower() for word in _CHILDREN):
                 labels["minor"] = 1.0
@@ -233,7 +242,7 @@ def prompt_data(folder: Path, seed: int, own_count: int, caption_count: int) -> 
     return [
         *risky(folder),
         *nibbler(folder),
-        *moderation(folder),
+        *moderation(folder, _STRETCHES),
         *user_prompts(folder),
         *captions(folder, caption_count, chance),
         *own(own_count, chance),
