@@ -37,6 +37,8 @@ AROUND = 2.0  # px; what counts as local
 QUIET = 2.0  # levels; places with less in the band count as flat
 STEEPNESS = 1.4  # places count by local power to this; 1 is best for noise of known power, edges deserve less
 UNIT = 0.1  # makes a coefficient of an unmarked photograph about 1
+NEIGHBOURS = 201  # coefficients that are made equal together
+EVENLY = 2.0  # medians that one counts at most after that
 LIMIT = 3.0  # a coefficient counts at most this many medians, so that no single one decides
 
 
@@ -95,8 +97,8 @@ def folded(plane: Plane) -> Plane:
 
 def spectrum(tile: Plane, area: int) -> Tile:
     """The coefficients of a folded picture of `area` px."""
-    coefficients: Tile = np.fft.fft2(tile) * np.float32(1.0 / (UNIT * np.sqrt(area)))
-    return coefficients
+    waves: Tile = cv2.dft(tile, flags=cv2.DFT_COMPLEX_OUTPUT).view(np.complex64)[..., 0]
+    return waves * np.float32(1.0 / (UNIT * np.sqrt(area)))
 
 
 class Lattice:
@@ -145,22 +147,36 @@ class Lattice:
         chips: Plane = np.bincount(self.chip, self.sign * coefficients, CHIPS).astype(np.float64)
         return chips
 
+    def evened(self, coefficients: Plane) -> Plane:
+        """(N,) limited coefficients over their mean size among neighbours in frequency. Their signs stay."""
+        # The payload is in order of frequency but for one ring.
+        size = cv2.blur(np.abs(coefficients).reshape(1, -1), (NEIGHBOURS, 1), borderType=cv2.BORDER_REFLECT_101)[0]
+        return limited(coefficients / (size + np.float32(1e-9)), EVENLY)
+
     def sync(self, seen: Tile) -> Plane:
         """(F,) how far each sync wave is on its side in a picture that was not moved."""
         along: Plane = (seen[self._sync] * self._phase.conj()).real
         return along
 
-    def best_shift(self, seen: Tile) -> Synced:
+    def synced(self, seen: Tile) -> float:
+        """How well the sync pattern fits a picture that was not moved, in deviations."""
+        waves = self._held(seen)
+        return float((waves * self._phase.conj()).real.sum() / _deviation(waves))
+
+    def _held(self, seen: Tile) -> Tile:
+        """(F,) sync waves, of which a few strong edges must not decide."""
         waves = seen[self._sync]
         size = np.abs(waves)
-        # A few strong edges must not decide.
-        waves = waves * np.minimum(1.0, 2.0 * np.median(size) / np.maximum(size, 1e-9))
+        held: Tile = waves * np.minimum(1.0, 2.0 * np.median(size) / np.maximum(size, 1e-9))
+        return held
+
+    def best_shift(self, seen: Tile) -> Synced:
+        waves = self._held(seen)
         surface = np.zeros((PERIOD, PERIOD), np.complex64)
         surface[self._sync] = waves * self._phase.conj()
-        fit = np.fft.ifft2(surface).real * PERIOD**2
+        fit = _real(surface)
         down, right = np.unravel_index(int(fit.argmax()), fit.shape)
-        deviation = np.sqrt((np.abs(waves) ** 2).sum() / 2) + 1e-9
-        return Synced(float(fit[down, right] / deviation), (int(down), int(right)))
+        return Synced(float(fit[down, right] / _deviation(waves)), (int(down), int(right)))
 
     def scattered(self, payload: Plane, sync: Plane, divisor: Plane) -> Plane:
         """The gradient of (N,) weighted payload and (F,) weighted sync coefficients by the luma: a transpose."""
@@ -169,9 +185,20 @@ class Lattice:
         tile = np.zeros((PERIOD, PERIOD), np.complex64)
         tile[self._payload] = waves[:, 0] + 1j * waves[:, 1]
         tile[self._sync] = sync * self._phase
-        pattern = (np.fft.ifft2(tile).real * (PERIOD**2 / (UNIT * np.sqrt(height * width)))).astype(np.float32)
+        pattern = _real(tile) * np.float32(1.0 / (UNIT * np.sqrt(height * width)))
         spread = np.tile(pattern, (-(-height // PERIOD), -(-width // PERIOD)))[:height, :width]
         return banded(spread / divisor)
+
+
+def _real(waves: Tile) -> Plane:
+    """(128, 128) the real part of the sum of waves."""
+    planes: Plane = cv2.dft(waves.view(np.float32).reshape(PERIOD, PERIOD, 2), flags=cv2.DFT_INVERSE)
+    return planes[..., 0]
+
+
+def _deviation(waves: Tile) -> float:
+    """How far one sum of their sides strays by chance."""
+    return float(np.sqrt((np.abs(waves) ** 2).sum() / 2)) + 1e-9
 
 
 def limited(values: Plane, medians: float = LIMIT) -> Plane:

@@ -8,7 +8,7 @@ pattern fits in phase.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,9 @@ MOST_STRETCHED = 1.6  # width to height or the reverse
 COMMON_SCALES = (0.25, 1 / 3, 0.5, 2 / 3, 0.75, 0.8, 1.25, 4 / 3, 1.5, 2.0, 8 / 3, 3.0, 4.0)
 PEAK = 6.0  # times the mean around it: the most that one wave counts
 FEW, MANY = 8, 160  # candidates judged in phase, of a large and of a small picture
-BEST = 3
+BEST = 8
+ADJUSTED = 3
+LEVEL = float(np.log(1.25))  # between the scales at which a picture is flattened to judge poses fast
 SMALLEST, LARGEST = 24, 1.3 * CANONICAL  # px; what a picture put upright can measure if it is to say anything
 
 
@@ -59,11 +61,11 @@ def judged(lattice: Lattice, luma: Plane, pose: Pose) -> Look | None:
     return Look(lattice.best_shift(seen), seen, pose)
 
 
-def upright(luma: Plane, pose: Pose) -> Plane:
+def upright(luma: Plane, pose: Pose, *, smooth: bool = True) -> Plane:
     """`luma` turned and resized back."""
     height, width = luma.shape
     largest = max(pose.right, pose.down)
-    if largest > 1.2:  # what shrinking would fold into the band is taken out first
+    if smooth and largest > 1.2:  # what shrinking would fold into the band is taken out first
         luma = cv2.GaussianBlur(luma, (0, 0), 0.45 * float(np.sqrt(largest**2 - 1)))
     size = (round(width / pose.right), round(height / pose.down))
     cosine, sine = np.cos(pose.angle), np.sin(pose.angle)
@@ -79,7 +81,7 @@ def upright(luma: Plane, pose: Pose) -> Plane:
 def search(lattice: Lattice, luma: Plane) -> list[Look]:
     """The BEST looks by sync score, best first, none of a tiny picture.
 
-    The first is adjusted finely, of a small picture all of them.
+    The first is adjusted finely, of a small picture the first few.
     """
     if min(luma.shape) < SMALLEST:
         return []
@@ -87,11 +89,43 @@ def search(lattice: Lattice, luma: Plane) -> list[Look]:
     step = 0.8 * PERIOD / (side * HIGHEST)  # about half the width of a peak at the far end of the band
     count = int(np.clip(FEW * (CANONICAL / side) ** 2, FEW, MANY))
     poses = [*_likely(lattice, luma, step, count), *(Pose(scale, scale) for scale in COMMON_SCALES)]
-    looks = [look for pose in poses if (look := judged(lattice, luma, pose)) is not None]
+    roughly = _Levels(lattice, luma)
+    likely = sorted(_apart(poses, 0.25 * step), key=roughly.score, reverse=True)[:BEST]
+    looks = [look for pose in likely if (look := judged(lattice, luma, pose)) is not None]
     looks.sort(key=_score, reverse=True)
-    adjusted = BEST if side < 2 * PERIOD else 1
+    adjusted = ADJUSTED if side < 2.2 * PERIOD else 1
     best = [_adjusted(lattice, luma, look, step) if i < adjusted else look for i, look in enumerate(looks[:BEST])]
     return sorted(best, key=_score, reverse=True)
+
+
+class _Levels:
+    """Judges poses fast: a picture is flattened at few scales only, and turned and resized from the nearest."""
+
+    def __init__(self, lattice: Lattice, luma: Plane) -> None:
+        self._lattice, self._luma = lattice, luma
+        self._levels: dict[int, Plane] = {}
+
+    def score(self, pose: Pose) -> float:
+        width, height = self._luma.shape[1] / pose.right, self._luma.shape[0] / pose.down
+        if min(width, height) < SMALLEST or width * height > LARGEST**2:
+            return -np.inf
+        level = round(float(np.log(np.sqrt(pose.right * pose.down)) / LEVEL))
+        if level not in self._levels:
+            scale = float(np.exp(level * LEVEL))
+            self._levels[level] = flattened(upright(self._luma, Pose(scale, scale)) if level else self._luma)[0]
+        flat = self._levels[level]
+        rest = Pose(flat.shape[1] / width, flat.shape[0] / height, pose.angle)
+        put = upright(flat, rest, smooth=False)
+        return self._lattice.best_shift(spectrum(folded(put), put.size)).score
+
+
+def _apart(poses: Sequence[Pose], least: float) -> list[Pose]:
+    """`poses` without those next to one that comes earlier."""
+    kept: dict[tuple[int, int, int], Pose] = {}
+    for pose in poses:
+        place = (np.log(pose.right), np.log(pose.down), pose.angle)
+        kept.setdefault((round(place[0] / least), round(place[1] / least), round(place[2] / least)), pose)
+    return list(kept.values())
 
 
 def _score(look: Look) -> float:

@@ -1,22 +1,22 @@
-"""Embedding that knows picture and reader: it spends its energy where coefficients are not on their side yet."""
+"""Embedding that knows picture, reader and what may happen to the picture: it spends its energy where that is short."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 
 from backend.types import Pixels
-from safety.watermark.codes import CHIPS
-from safety.watermark.lattice import Lattice, Plane, flattened, folded, luma_of, spectrum
+from safety.watermark.lattice import Lattice, Plane, luma_of
 from safety.watermark.strength import Strength
+from safety.watermark.views import COLOURS, PLAIN, Left, View, left
 
-AIM = 2.0  # where a coefficient has enough, relative to where agreement would grow no more
-CHIP_AIM = 1.0  # the same for the sum of a chip
-SYNC_AIM = 3.0  # the same for a wave of the sync pattern, relative to a coefficient of the payload
 ROUNDING = 1 / 12  # what rounding to whole levels adds to the mean square error
-BRIGHTER = 1.4  # what a small picture is prepared for, because white ground is lost then
-ENOUGH = 14.0  # deviations of agreement that are enough in the brighter picture
-EAGER = 3.0  # how much the brighter picture counts while it has nothing
+ASIDE = 0.2  # how much the picture as it is counts beside the view that is worst off
+STOP = 0.0
+HIGHEST = 4.0  # times the root of the mean square error: the most that flat ground changes at one place
+STALE = 8  # rounds after which a view is looked at again, however well it did
 
 
 def change(
@@ -26,80 +26,84 @@ def change(
     strength: Strength,
     rounds: int,
     *,
-    brighter: bool = False,
+    views: Sequence[View] = (PLAIN,),
     start: Plane | None = None,
 ) -> Plane:
-    """The (H, W) grey change of (H, W, 3) pixels that makes them carry (96,) signs `code`.
+    """The change of (H, W, 3) pixels that makes them carry (96,) signs `code`, see `colours_of`.
 
-    It goes uphill along the gradient of the agreement, with momentum; each round sees the picture as it would be
-    stored, clipped and rounded, so what the picture itself contributes to a wave is cancelled on the way. With
-    `brighter` the same picture after brightening is looked at too. `start` is a change to begin with.
+    It goes uphill along the gradient of what is left of the mark, with momentum; each round sees the picture as it
+    would be stored, clipped and rounded, so what the picture itself contributes to a wave is cancelled on the way.
+    Besides the picture as it is (the first of `views`) each round looks at the view that was worst off. With one view
+    the change is (H, W, 1), with more (H, W, 3), each channel by itself. `start` is a change to begin with.
     """
     wanted = lattice.sign * code.astype(np.float32)[lattice.chip]
-    power = hiding(luma_of(pixels), strength) ** 2
-    power = power / power.mean()
-    lightest, darkest = pixels.max(axis=2).astype(np.float32), pixels.min(axis=2).astype(np.float32)
+    amount = hiding(luma_of(pixels), strength)[..., None]
+    power = amount**2 / (amount**2).mean()
     budget = max(strength.budget - ROUNDING, 0.1)
-    delta: Plane = np.zeros(pixels.shape[:2], np.float32) if start is None else start
+    least, most = _room(pixels, amount * np.float32(HIGHEST / strength.flat * np.sqrt(budget)), alike=len(views) == 1)
+    delta: Plane = np.zeros_like(least) if start is None or start.shape != least.shape else start
     drift: Plane = np.zeros_like(delta)
+    margins = np.full(len(views), -np.inf)
+    looked = np.full(len(views), -STALE)
     for turn in range(rounds):
         seen = added(pixels, delta)
         error = mean_square(seen, pixels)
         if error > budget:
             delta = delta * np.float32(0.99 * np.sqrt(budget / error))
-        step = power * _uphill(luma_of(seen), lattice, wanted, by_chip=strength.by_chip)[0]
-        if brighter:
-            bright = cv2.convertScaleAbs(seen, alpha=BRIGHTER)
-            more, agreement = _uphill(luma_of(bright), lattice, wanted)
-            more[bright.min(axis=2) == 255] = 0
-            step += power * more * np.float32(EAGER * np.clip(1 - agreement / ENOUGH, 0, 1))
+            seen = added(pixels, delta)
+        step: Plane = np.zeros_like(delta)
+        for number in _chosen(margins, looked, turn):
+            view = views[number]
+            of_view = left(view, seen, lattice, wanted, by_chip=strength.by_chip)
+            margins[number], looked[number] = _margin(of_view, view), turn
+            weight = np.float32(1.0 if number or len(views) == 1 else ASIDE)
+            uphill = of_view.uphill * weight
+            step = step + (uphill * COLOURS if uphill.shape != delta.shape else uphill)
+        if error <= budget and looked.min() == turn and margins.min() >= 0 and len(views) > 1:
+            break
+        step = step * power
         # Full white cannot get lighter, nor full black darker.
-        step[((step > 0) & (darkest + delta >= 255)) | ((step < 0) & (lightest + delta <= 0))] = 0
-        size = float(cv2.norm(step) / np.sqrt(step.size))
+        step[((step > 0) & (delta >= most)) | ((step < 0) & (delta <= least))] = 0
+        size = float(np.sqrt((step * step).mean()))
         if size < 1e-9:
             break
         rate = float(np.sqrt(budget)) * (0.5 * (1 - turn / rounds) + 0.03)
         drift = np.float32(0.5) * drift + np.float32(rate / size) * step
-        delta = np.clip(delta + drift, -lightest, 255 - darkest)
+        delta = np.clip(delta + drift, least, most)
     return delta
 
 
-def _uphill(luma: Plane, lattice: Lattice, wanted: Plane, *, by_chip: bool = False) -> tuple[Plane, float]:
-    """The gradient by the luma of how well a picture agrees with `wanted` signs, and the agreement, in deviations."""
-    flat, divisor = flattened(luma)
-    coefficients = spectrum(folded(flat), luma.size)
-    payload = lattice.coefficients(coefficients) * wanted
-    if by_chip:
-        missing, aim, agreement = _missing(np.bincount(lattice.chip, payload).astype(np.float32), CHIP_AIM)
-        missing = missing[lattice.chip]
-        aim = aim * np.float32(CHIPS / len(payload))
-    else:
-        missing, aim, agreement = _missing(payload, AIM)
-    missing_sync = np.maximum(SYNC_AIM * aim - lattice.sync(coefficients), 0)
-    return lattice.scattered(missing * wanted, missing_sync, divisor) / np.float32(cv2.norm(missing) + 1e-12), agreement
+def _chosen(margins: Plane, looked: Plane, turn: int) -> list[int]:
+    """The picture as it is, and the view that waited too long or is worst off; all of them if all did well."""
+    if len(margins) == 1 or margins.min() >= 0:
+        return list(range(len(margins)))
+    waited = int(looked[1:].argmin()) + 1
+    return [0, waited if turn - looked[waited] >= STALE else int(margins[1:].argmin()) + 1]
 
 
-def _missing(agreeing: Plane, aim: float) -> tuple[Plane, np.float32, float]:
-    """What each value lacks, where it has enough, and how well they agree on being positive, in deviations."""
-    total, squares = float(agreeing.sum()), float(agreeing @ agreeing) + 1e-12
-    # Agreement is sum(c) / sqrt(sum(c * c)); its gradient by c is proportional to sum(c * c) / sum(c) - c.
-    enough = np.float32(aim * squares / max(total, 0.05 * float(np.abs(agreeing).sum()), 1e-6))
-    missing: Plane = np.maximum(enough - agreeing, 0)
-    return missing, enough, total / float(np.sqrt(squares))
+def _margin(of_view: Left, view: View) -> float:
+    return min(of_view.agreement - view.agreement, of_view.synced - view.synced)
+
+
+def _room(pixels: Pixels, highest: Plane, *, alike: bool) -> tuple[Plane, Plane]:
+    """How far each channel, or all of them alike, can go down and up; at most `highest`, so that no spot is seen."""
+    lightest, darkest = pixels, pixels
+    if alike:
+        lightest, darkest = pixels.max(axis=2, keepdims=True), pixels.min(axis=2, keepdims=True)
+    least: Plane = np.maximum(-lightest.astype(np.float32), -highest)
+    most: Plane = np.minimum(255 - darkest.astype(np.float32), highest)
+    return least, most
+
+
+def colours_of(delta: Plane) -> Plane:
+    """(H, W, 1) in the proportion of COLOURS, (H, W, 3) as it is."""
+    return delta if delta.shape[2] == 3 else cv2.merge([delta[..., 0] * part for part in COLOURS])
 
 
 def added(pixels: Pixels, delta: Plane) -> Pixels:
-    """`pixels` changed by `delta` in all channels, rounded and clipped."""
-    whole = np.rint(delta).astype(np.int16)
-    total: Pixels = cv2.add(pixels, cv2.merge([whole, whole, whole]), dtype=cv2.CV_8U)
+    """`pixels` changed by `delta`, rounded and clipped."""
+    total: Pixels = cv2.add(pixels, np.rint(colours_of(delta)).astype(np.int16), dtype=cv2.CV_8U)
     return total
-
-
-def as_webp(pixels: Pixels, quality: int) -> Pixels:
-    """What is left of pixels after a lossy copy."""
-    _, data = cv2.imencode(".webp", np.ascontiguousarray(pixels[..., ::-1]), [cv2.IMWRITE_WEBP_QUALITY, quality])
-    stored = cv2.imdecode(data, cv2.IMREAD_COLOR)
-    return np.ascontiguousarray(stored[..., ::-1], np.uint8)  # type: ignore[index]
 
 
 def mean_square(first: Pixels, second: Pixels) -> float:
@@ -113,7 +117,7 @@ def within(pixels: Pixels, delta: Plane, budget: float) -> Pixels:
         error = mean_square(marked, pixels)
         if error <= budget:
             return marked
-        delta = delta * np.float32(0.996 * np.sqrt(budget / error))
+        delta = delta * np.float32(0.998 * np.sqrt(budget / error))
 
 
 def hiding(luma: Plane, strength: Strength) -> Plane:

@@ -16,7 +16,8 @@ class Strength:
     difference of the two, the more similar the picture and the weaker the mark. `lasting` and `synced` are
     what has to be left of agreement and sync pattern under stress, in deviations, for this strength to do; 0 asks for
     no more than to be found. `by_chip` brings 96 sums to their side instead of as many of their 1,900 parts as it can:
-    in a picture that is texture all over that is what a small budget can do.
+    in a picture that is texture all over that is what a small budget can do. `alone` looks at the picture as it is and
+    at nothing else: where even that does not keep its mark, there is nothing to spare for what may happen to it.
     """
 
     psnr: float
@@ -25,6 +26,7 @@ class Strength:
     lasting: float = 0.0
     synced: float = 0.0
     by_chip: bool = False
+    alone: bool = False
 
     @property
     def budget(self) -> float:
@@ -33,10 +35,11 @@ class Strength:
 
 
 FLAT, BUSY = 0.7, 1.6
+LEAST = 42.05
+"""dB that every picture with some room keeps."""
 GENTLE = (
     (384, Strength(47.0, 0.25, 3.0, lasting=13.0, synced=7.5)),
     (212, Strength(44.5, 0.4, 2.5, lasting=13.0, synced=7.5)),
-    (112, Strength(42.05, FLAT, BUSY, lasting=9.0, synced=5.2)),
 )
 """From which geometric mean of the sides, in px, each is tried."""
 RELIEF = (2.0, 4.0, 6.0)
@@ -44,18 +47,19 @@ RELIEF = (2.0, 4.0, 6.0)
 
 
 def least_psnr(height: int, width: int) -> float:
-    """The PSNR in dB that embedding keeps: small pictures may need a stronger mark than large ones.
+    """The PSNR in dB that embedding keeps, lower only below 112 px, where there is too little room.
 
     Only a picture that does not carry its mark at that gets up to 6 dB less.
     """
     side = float(np.sqrt(height * width))
-    return float(np.interp(np.log2(side), [6.0, 7.0, 8.0], [38.5, 40.05, 42.05]))
+    return float(np.interp(np.log2(side), [6.0, np.log2(112)], [38.5, LEAST]))
 
 
 def strengths(height: int, width: int) -> Iterator[Strength]:
-    """From gentle to strong."""
+    """From gentle to strong, and then with relief, in single sums."""
     least, side = least_psnr(height, width), float(np.sqrt(height * width))
     yield from (gentle for smallest, gentle in GENTLE if side >= smallest and gentle.psnr > least)
     yield Strength(least, FLAT, BUSY)
-    for relief in (0.0, *RELIEF):
-        yield Strength(least - relief, FLAT, BUSY, by_chip=True)
+    yield Strength(least, FLAT, BUSY, by_chip=True)
+    for relief in RELIEF:
+        yield Strength(least - relief, FLAT, BUSY, by_chip=True, alone=True)

@@ -3,8 +3,10 @@
 How it works. A secret pattern of waves repeats every 128 px (of a picture brought to about 512 px if it is larger; see
 `lattice`). One wave in 17 belongs to a sync pattern, the others are dealt by the key to 96 chips: 32 pilots, a 48-bit
 id and its CRC-16. Embedding knows picture and reader, cancels what the picture itself adds to each chip, and spends a
-budget of change where coefficients are still on the wrong side (see `shaping`); the budget is the smallest of a few
-with which the mark outlasts a WebP copy of quality 50 (see `strength`).
+budget of change where coefficients are still on the wrong side (see `shaping`). In small pictures, where little can be
+spared, it also looks at lossy, brighter, cropped and halved copies, and works where the worst of them is short (see
+`views`); in larger ones the budget is the smallest of a few with which the mark outlasts a WebP copy of quality 50
+(see `strength`).
 
 Reading tries the picture as it is; then its eight positions with the shift at which the sync pattern fits best; then
 half and double size; then the angles up to 7 degrees, scales from a quarter to four times and stretches up to 1.6 that
@@ -14,13 +16,13 @@ Why a p-value can be trusted. Given a picture and the places and phases of the s
 are secret coin tosses: they come from a derivation of their own, and nothing that is chosen (position, shift, angle,
 scale) is chosen by looking at them. Agreement with signs that a mark would have is then a sum of fair coin tosses with
 known weights, bounded by `evidence.sign_tail` with no assumption about pictures. It is multiplied by the LOOKS at which
-signs were compared at most, by the six questions asked at each, and by the number of known records. The angles,
+signs were compared at most, by the nine questions asked at each, and by the number of known records. The angles,
 scales and shifts that only the sync pattern was asked about cost nothing, because they cannot favour any signs.
 
 Limits. Perspective, turns by more than 7 degrees other than quarter turns, quarter turns and mirroring together with a
 crop that was resized, crops to a small part of a small picture: those lose it. White ground can only be darkened, so
-strong brightening takes the mark away there. A picture that is texture all over holds little of it: up to 6 dB more
-change is spent there, and crops of such a picture of less than about 300 px are lost. Whoever holds the key can forge
+strong brightening takes the mark away there. A picture that is texture all over holds little of it: where it would not
+be found at once, up to 6 dB more change is spent. Whoever holds the key can forge
 or remove it, averaging many pictures of one key shows its sync pattern, and regenerating the picture with another
 model is expected to remove it. A found mark is evidence of processing by a key holder, not of authorship.
 """
@@ -35,7 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backend.types import Pixels
-from safety.watermark import registration, shaping
+from safety.watermark import registration, shaping, views
 from safety.watermark.codes import CHIPS, PILOTS, Codebook, checked_key, checked_mark_id, derive
 from safety.watermark.evidence import corrected, sign_tail
 from safety.watermark.lattice import (
@@ -57,16 +59,17 @@ from safety.watermark.types import FOUND_LEVEL, Detection, checked_pixels, check
 CANONICAL = registration.CANONICAL
 LARGEST_SIDE = 2048  # of a very long picture after that
 SMALL = 300  # px; geometric mean below which embedding takes more care
-ROUNDS_SMALL, ROUNDS_LARGE = 20, 5
+ROUNDS_SMALL, ROUNDS_LARGE = 24, 5
 STRESS = 50  # quality of a WebP copy, which takes more of a mark than JPEG
 LASTING_BRIGHTER = 8.5  # deviations of agreement that a small picture has to keep when it is brightened
-CARRIED = 1e-18  # p-value of the chips of a mark that needs no relief
+CARRIED = 3e-12  # p-value of a mark that needs no relief
+CARRIED_BY_CHIPS = 1e-18  # the same after relief, so that it has a name too
 CERTAIN = 1e-12  # a mark this sure that fits no record belongs to none of them
 
-POSITIONS = 2  # the best of the eight
+POSITIONS = 6  # the best of the eight
 SIZES = (0.5, 2.0)  # read as if the whole picture had been resized by this and nothing else
 LOOKS = 2 + POSITIONS + len(SIZES) + registration.BEST
-TESTS = 6  # pilots alone, pilots with a fitting CRC, a known record; by coefficients and by chips
+TESTS = 9  # pilots alone, pilots with a fitting CRC, a known record; each weighed in three ways
 SOFT = 0.8  # chips count at most this many medians
 
 
@@ -106,30 +109,36 @@ class SignetTile:
 
     def chance(self, pixels: Pixels, mark_id: int) -> float:
         """The bound for one record and one comparison, of the picture as it is; not corrected. For calibration."""
-        code = self._code.chips(checked_mark_id(mark_id))
-        return sign_tail(*self._agreement(_seen(_canonical(checked_pixels(pixels))), code))
+        return self.chance_of(seen_of(_canonical(checked_pixels(pixels))), mark_id)
+
+    def chance_of(self, seen: Tile, mark_id: int) -> float:
+        """The same of a picture that was read already."""
+        return sign_tail(*self._agreement(seen, self._code.chips(checked_mark_id(mark_id))))
 
     def _change(self, pixels: Pixels, code: Plane, strength: Strength, start: Plane | None) -> Plane:
         small = _canonical(pixels)
         careful = _is_small(small)
         rounds = ROUNDS_SMALL if careful else ROUNDS_LARGE
-        return shaping.change(small, self._lattice, code, strength, rounds, brighter=careful, start=start)
+        looked_at = views.CAREFUL if careful and not strength.alone else (views.PLAIN,)
+        return shaping.change(small, self._lattice, code, strength, rounds, views=looked_at, start=start)
 
     def _lasts(self, marked: Pixels, code: Plane, strength: Strength) -> bool:
         """Whether no stronger mark is needed."""
         small = _canonical(marked)
         if not strength.lasting:
-            coefficients = limited(self._lattice.coefficients(_seen(small)))
+            coefficients, agreement = self._agreement(seen_of(small), code)
             chips = limited(self._lattice.gathered(coefficients), SOFT)
-            return sign_tail(chips, float(chips @ code)) <= CARRIED
-        seen = _seen(shaping.as_webp(small, STRESS))
+            by_chips = sign_tail(chips, float(chips @ code))
+            if strength.alone:
+                return by_chips <= CARRIED_BY_CHIPS
+            return min(by_chips, sign_tail(coefficients, agreement)) <= CARRIED
+        seen = seen_of(views.as_webp(small, STRESS))
         synced = self._lattice.best_shift(seen).score
         if self._kept(seen, code) < strength.lasting or synced < strength.synced:
             return False
         if not _is_small(small):
             return True
-        brighter = cv2.convertScaleAbs(small, alpha=shaping.BRIGHTER)
-        return self._kept(_seen(np.asarray(brighter, np.uint8)), code) >= LASTING_BRIGHTER
+        return self._kept(seen_of(views.brighter(small)), code) >= LASTING_BRIGHTER
 
     def _kept(self, seen: Tile, code: Plane) -> float:
         """Agreement in deviations."""
@@ -190,9 +199,12 @@ class SignetTile:
         chips = self._lattice.gathered(coefficients)
         held = limited(chips, SOFT)
         fits = self._code.decode(chips[PILOTS:]) is not None
-        # What is weighed: single coefficients, which say more, or their sums, which a weak mark is made of.
+        evened = self._lattice.evened(coefficients)
+        # What is weighed: single coefficients, which say more, the same made equal from low waves to high ones, which
+        # lossy copies leave unequal, or their sums, which a weak mark is made of.
         return min(
             self._chance_of(chips, coefficients, self._of_pilots, known, fits=fits),
+            self._chance_of(self._lattice.gathered(evened), evened, self._of_pilots, known, fits=fits),
             self._chance_of(held, held, np.arange(CHIPS) < PILOTS, known, fits=fits),
         )
 
@@ -239,13 +251,14 @@ def _is_small(pixels: Pixels) -> bool:
 
 
 def _of_size(delta: Plane, height: int, width: int) -> Plane:
-    if delta.shape == (height, width):
+    if delta.shape[:2] == (height, width):
         return delta
     whole: Plane = cv2.resize(delta, (width, height), interpolation=cv2.INTER_CUBIC)
-    return whole
+    return whole.reshape(height, width, -1)
 
 
-def _seen(pixels: Pixels) -> Tile:
+def seen_of(pixels: Pixels) -> Tile:
+    """The coefficients of a picture as it is; no key has a say in them."""
     luma = luma_of(pixels)
     return spectrum(folded(flattened(luma)[0]), luma.size)
 

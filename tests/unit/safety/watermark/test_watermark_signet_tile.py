@@ -14,15 +14,17 @@ from backend.errors import InvalidParameter
 from backend.types import Pixels
 from benchmarks.watermark import ATTACKS, cropped, icon, photograph, resized, rotated, scene, ssim, starter
 from safety.passport import psnr_db
-from safety.watermark import FOUND_LEVEL, LOOKS, METHODS, OWN, mark_id_of, open_watermark
+from safety.watermark import FOUND_LEVEL, LOOKS, METHODS, OWN, mark_id_of, open_watermark, views
 from safety.watermark.codes import PILOTS
 from safety.watermark.dct import SignetDct
-from safety.watermark.lattice import PERIOD, Lattice, flattened, folded, luma_of, spectrum
+from safety.watermark.lattice import LUMA, PERIOD, Lattice, flattened, folded, luma_of, spectrum
 from safety.watermark.registration import Pose, search, upright
-from safety.watermark.strength import RELIEF, least_psnr
+from safety.watermark.shaping import change, within
+from safety.watermark.strength import RELIEF, Strength, least_psnr
 from safety.watermark.tile import SignetTile
 
 Drawing = Callable[[int, int], Pixels]
+STRONG = Strength(42.05, 0.7, 1.6)
 KEY = b"sixteen bytes or more, and secret"
 RECORD = "01JD0000000000000000000042"
 HISTORY = [(RECORD, mark_id_of(RECORD)), *((f"record-{i}", mark_id_of(f"record-{i}")) for i in range(999))]
@@ -61,6 +63,11 @@ def test_a_marked_picture_is_found_named_and_hardly_changed(
     detection = mark.detect(marked, HISTORY)
     assert detection.found and detection.record_id == RECORD and detection.mark_id == mark_id_of(RECORD)
     assert detection.p_value < 1e-9 and detection.method == "signet-tile"
+
+
+def test_a_picture_of_the_starter_keeps_42_db(starter_marked: list[Pixels]) -> None:
+    assert all(psnr_db(p, m) >= 42.0 for p, m in zip(starter(12)[::4], starter_marked, strict=True))
+    assert least_psnr(128, 128) >= 42.0
 
 
 def test_from_256_px_on_a_picture_keeps_42_db_and_a_detailed_one_most_of_its_structure(mark: SignetTile) -> None:
@@ -116,6 +123,47 @@ def test_a_picture_larger_than_the_working_size_is_read_there_and_when_it_is_shr
     assert psnr_db(picture, marked) >= 42.0
     for changed in (marked, resized(0.5)(marked), cropped(0.75)(marked), ATTACKS["WebP 50"](marked)):
         assert mark.detect(np.ascontiguousarray(changed), HISTORY).record_id == RECORD
+
+
+def test_a_small_crop_or_turn_of_texture_all_over_is_found_within_42_db(mark: SignetTile) -> None:
+    grain = cv2.GaussianBlur(np.random.default_rng(4).normal(0, 60, (256, 256)), (0, 0), 0.7)
+    picture = np.clip(128 + cv2.merge([grain, grain, grain]), 0, 255).astype(np.uint8)
+    marked = mark.embed(picture, mark_id_of(RECORD))
+    assert psnr_db(picture, marked) >= 42.0
+    for changed in (cropped(0.75)(marked), rotated(5)(marked)):
+        assert mark.detect(np.ascontiguousarray(changed), HISTORY).found
+
+
+def test_embedding_attends_to_the_copy_that_keeps_least() -> None:
+    """What the views say of a picture gets better where it was short: lossy copies, and a brighter one."""
+    picture, mark = starter(1)[0], SignetTile(KEY)
+    wanted = mark._lattice.sign * mark._code.chips(5)[mark._lattice.chip]
+    blind = within(picture, change(picture, mark._lattice, mark._code.chips(5), STRONG, 24), STRONG.budget)
+    seeing = change(picture, mark._lattice, mark._code.chips(5), STRONG, 24, views=views.CAREFUL)
+    careful = within(picture, seeing, STRONG.budget)
+
+    def worst(marked: Pixels) -> float:
+        return min(views.left(view, marked, mark._lattice, wanted).agreement - view.agreement for view in views.CAREFUL)
+
+    assert worst(careful) > worst(blind)
+
+
+def test_colours_move_luma_more_than_grey_for_the_same_error() -> None:
+    grey, coloured = np.ones(3), views.COLOURS
+    assert (coloured**2).mean() == pytest.approx((grey**2).mean(), rel=1e-5)
+    assert float(LUMA @ coloured) > 1.15 * float(LUMA @ grey)
+
+
+def test_evening_keeps_signs_and_needs_no_secret() -> None:
+    lattice = Lattice(KEY)
+    coefficients = np.random.default_rng(1).normal(size=len(lattice.chip)).astype(np.float32)
+    coefficients *= np.linspace(9, 1, len(coefficients), dtype=np.float32)
+    even = lattice.evened(coefficients)
+    assert np.array_equal(np.sign(even), np.sign(coefficients))
+    first, last = (np.abs(part).mean() for part in (even[:500], even[-500:]))
+    assert first == pytest.approx(last, rel=0.25)
+    lattice.sign = -lattice.sign
+    assert np.array_equal(lattice.evened(coefficients), even)
 
 
 def test_quarter_turns_and_mirror_images_are_read(mark: SignetTile, drawings: list[Drawing]) -> None:
