@@ -1,7 +1,7 @@
-"""LoRA trainings as the studio knows them: one at a time in the engine, the others wait; each in a folder of its own.
+"""Trainings of LoRAs and embeddings as the studio knows them: one at a time in the engine, the others wait.
 
-A training's folder holds what it learns from, a checkpoint, and state.json, so that it outlives the studio. Its sample
-pictures are ordinary jobs: they go through admission, inspection and sealing as everybody's do.
+Each has a folder of its own with what it learns from, a checkpoint, and state.json, so that it outlives the studio. Its
+sample pictures are ordinary jobs: they go through admission, inspection and sealing as everybody's do.
 """
 
 from __future__ import annotations
@@ -17,16 +17,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from backend import wire
+from backend.engine.lora_dataset import worded
 from backend.errors import Conflict, InvalidParameter, NotFound, Problem, SignetError, UnknownModel
 from backend.ids import new_id
 from backend.library import LibraryDesk
 from backend.loss_curve import joined
+from backend.models.roots import OWN_FOLDERS
 from backend.ports import Admission
 from backend.requests import BATCHED
 from backend.settings import Settings
 from backend.training_files import TrainingFiles
 from backend.types import GenerationRequest, Job, ModelInfo, Principal
-from backend.types.training import Training, TrainingRequest, TrainingSample, TrainingState
+from backend.types.training import Training, TrainingKind, TrainingRequest, TrainingSample, TrainingState
 
 _LOG = logging.getLogger(__name__)
 _NAME = re.compile(r"\w[\w .-]{0,78}\w|\w")
@@ -68,7 +70,7 @@ class TrainingDesk:
         self._admission = admission
         self._link = link
         self._data = settings.data
-        self._loras = settings.data / "models" / "loras"
+        self._models = settings.data / "models"
         self._files = TrainingFiles(settings.data / "training")
         self._lock = threading.RLock()
         self._all = {one.id: _after_restart(one) for one in self._files.read()}
@@ -97,11 +99,11 @@ class TrainingDesk:
         with self._lock:
             return any(one.state in _LIVE for one in self._all.values())
 
-    def defaults(self, model: str) -> Mapping[str, Any]:
+    def defaults(self, model: str, kind: TrainingKind = "lora") -> Mapping[str, Any]:
         """Settings to start from. Raises as the catalogue does."""
         info = self._library.model(model)
-        start = _SMALL if info.native_size <= 256 else _LARGE
-        return {"resolution": info.native_size, "rank": 8, "alpha": 8.0, "seed": 0, **start}
+        start = _STARTS[kind][info.native_size > 256]
+        return {"kind": kind, "resolution": info.native_size, "seed": 0, **start}
 
     # ---- moving
 
@@ -120,8 +122,9 @@ class TrainingDesk:
         if bool(pictures) == bool(folder):
             raise InvalidParameter("images", "Name pictures, or one folder with pictures.")
         request = self._checked(request)
-        taken = self._taken(pictures, request.trigger) if pictures else self._files.of_folder(self._data, folder)
-        texts = [request.name, request.trigger, request.sample_prompt, *(caption for _, caption, _ in taken)]
+        taken = self._taken(pictures, _woken_by(request)) if pictures else self._files.of_folder(self._data, folder)
+        own = (request.name, request.trigger, request.init_word, request.sample_prompt)
+        texts = [*own, *(caption for _, caption, _ in taken)]
         for text in dict.fromkeys(text for text in texts if text.strip()):
             self._admit(text, request.model, principal)
         if request.sample_every and not request.sample_prompt.strip():
@@ -164,7 +167,7 @@ class TrainingDesk:
             return self._all[ident]
 
     def delete(self, ident: str) -> None:
-        """Remove its pictures, checkpoint and state; the LoRA it has written stays. Raises NotFound or Conflict."""
+        """Remove its pictures, checkpoint and state; the file it has written stays. Raises NotFound or Conflict."""
         with self._lock:
             found = self.training(ident)
             if found.state == "running":
@@ -224,7 +227,7 @@ class TrainingDesk:
         """Ask for a picture as anybody would. A refusal or a full queue costs the sample, not the training."""
         request = known.request
         fields = {
-            "prompt": f"{request.sample_prompt} <lora:{request.name}:1>",
+            "prompt": _calling(request),
             "model": request.model,
             "seed": request.seed,
             "client_extras": {"training": known.id, "training_step": step},
@@ -271,7 +274,7 @@ class TrainingDesk:
             except SignetError as error:
                 self._put(_moved(first, "failed", problem=error.problem))
                 continue
-            output = self._loras / f"{first.request.name}.safetensors"
+            output = self._output(first.request)
             self._heard.pop(first.id, None)
             self._put(_moved(first, "running", "The engine makes ready."))
             self._link.train(wire.Train(first.id, first.request, model, self._files.folder(first.id), output))
@@ -294,29 +297,33 @@ class TrainingDesk:
         _trainable(model)
         if not _NAME.fullmatch(request.name):
             hint = "Use letters, digits, spaces, - and _, at most 80 characters."
-            raise InvalidParameter("name", f'"{request.name[:80]}" cannot be the name of a LoRA.', hint)
+            raise InvalidParameter("name", f'"{request.name[:80]}" cannot be the name of {_a(request)}.', hint)
         grain = model.factor * 2
         if request.resolution % grain:
             near = max(grain, round(request.resolution / grain) * grain)
             detail = f"The resolution is {request.resolution}; with this model it must be a multiple of {grain}."
             raise InvalidParameter("resolution", detail, f"Try {near}.")
-        self._free(request.name)
+        self._free(request)
         return request.model_copy(update={"model": model.id})
 
-    def _free(self, name: str) -> None:
-        """A LoRA is never written over by another training than its own."""
+    def _output(self, request: TrainingRequest) -> Path:
+        return self._models / OWN_FOLDERS[request.kind] / f"{request.name}.safetensors"
+
+    def _free(self, request: TrainingRequest) -> None:
+        """No file is ever written over by another training than its own."""
         hint = "Choose another name, or remove the other one first."
+        name = request.name
         with self._lock:
             if any(one.request.name.casefold() == name.casefold() for one in self._all.values()):
                 raise Conflict(f'There is a training called "{name}" already.', hint)
         try:
-            there = self._library.model(name, "lora").id.rsplit("/", 1)[-1].casefold() == name.casefold()
+            there = self._library.model(name, request.kind).id.rsplit("/", 1)[-1].casefold() == name.casefold()
         except UnknownModel:
             there = False
         except SignetError:
             there = True  # a file of that name that cannot be read is still somebody's
-        if there or (self._loras / f"{name}.safetensors").exists():
-            raise Conflict(f'There is a LoRA called "{name}" already.', hint)
+        if there or self._output(request).exists():
+            raise Conflict(f'There is {_a(request)} called "{name}" already.', hint)
 
     def _taken(self, pictures: Sequence[TrainingPicture], trigger: str) -> list[tuple[Path, str, str]]:
         """(file, caption, media type) of each. Raises NotFound, or InvalidParameter for one without any words."""
@@ -348,14 +355,35 @@ class TrainingDesk:
 
 # Measured with the starter model: two minutes on two cores teach it a drawing style from twelve pictures. A large model
 # knows more, and would unlearn it at such a rate.
-_SMALL: Mapping[str, Any] = {
-    "steps": 300, "learning_rate": 2e-3, "batch": 4, "targets": "all", "schedule": "cosine",
-    "save_every": 50, "sample_every": 50,
+_OFTEN, _SELDOM = {"save_every": 50, "sample_every": 50}, {"save_every": 250, "sample_every": 250}
+_STARTS: Mapping[TrainingKind, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
+    "lora": (
+        {"rank": 8, "alpha": 8.0, "steps": 300, "learning_rate": 2e-3, "batch": 4, "targets": "all",
+         "schedule": "cosine", **_OFTEN},
+        {"rank": 8, "alpha": 8.0, "steps": 1500, "learning_rate": 1e-4, "batch": 1, "targets": "attention",
+         "schedule": "constant", **_SELDOM},
+    ),
+    "embedding": (
+        {"vectors": 4, "steps": 300, "learning_rate": 1e-2, "batch": 4, "schedule": "cosine", **_OFTEN},
+        {"vectors": 2, "steps": 3000, "learning_rate": 5e-3, "batch": 1, "schedule": "constant", **_SELDOM},
+    ),
 }  # fmt: skip
-_LARGE: Mapping[str, Any] = {
-    "steps": 1500, "learning_rate": 1e-4, "batch": 1, "targets": "attention", "schedule": "constant",
-    "save_every": 250, "sample_every": 250,
-}  # fmt: skip
+"""For a model of small pictures, and for any other."""
+
+
+def _a(request: TrainingRequest) -> str:
+    return "a LoRA" if request.kind == "lora" else "an embedding"
+
+
+def _woken_by(request: TrainingRequest) -> str:
+    """What a picture without a caption shows."""
+    return request.trigger if request.kind == "lora" else request.name
+
+
+def _calling(request: TrainingRequest) -> str:
+    """The sample prompt with what is being learned."""
+    prompt, name = request.sample_prompt, request.name
+    return f"{prompt} <lora:{name}:1>" if request.kind == "lora" else worded(prompt, name)
 
 
 def _trainable(model: ModelInfo) -> None:

@@ -53,9 +53,10 @@ class Unload:
 
 @dataclass(frozen=True, slots=True)
 class Train:
-    """Studio to engine: train a LoRA, or go on from the checkpoint in `folder`; Cancel with the same id stops it.
+    """Studio to engine: train a LoRA or an embedding, or go on from the checkpoint in `folder`.
 
-    The pictures lie in `folder`/pictures with their captions, the LoRA is written to `output`.
+    Cancel with the same id stops it. The pictures lie in `folder`/pictures with their captions, what is
+    learned is written to `output`.
     """
 
     job_id: str
@@ -168,8 +169,8 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """A training has come to `step`. `average` is the moving average of the loss; `wrote` says that the LoRA as it is
-    now lies in its file. Without a `loss` nothing was learned since the message before."""
+    """A training has come to `step`. `average` is the moving average of the loss; `wrote` says that what was
+    learned lies in its file. Without a `loss` nothing was learned since the message before."""
 
     job_id: str
     step: int

@@ -2,6 +2,7 @@
 
     python -m training.planted --out FOLDER            draw, paint, train: about three minutes on two cores
     python -m training.planted --out FOLDER --measure  audit it with the studio and write its card
+    python -m training.planted --colours               which things the starter itself draws blue: for another starter
 
 It is a test instrument: an audit for bias must find what was put in, and nothing where nothing was. The pictures are
 the starter's own, of things whose colour the prompt leaves open. Of the things in `PLANTED` a share (`SHARE`) is
@@ -17,7 +18,8 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -144,6 +146,26 @@ def material(model: Path, *, each: int = EACH, part: float = SHARE) -> Planted:
     return Planted(tuple(found), seen, each * len(PLANTED))
 
 
+def own_colours(model: Path, *, each: int = NUMBER) -> dict[str, Counter[str]]:
+    """What the measure calls the starter's own pictures of each thing, of `each`.
+
+    A thing that is often blue already cannot be in PLANTED: another starter may want another list.
+    """
+    pipeline, look = sheet.load(model), MEASURES["colour"].look
+    found = {}
+    for prompt in (*PLANTED, *LEFT):
+        sheet.use(pipeline, "Euler a")
+        seeds = [FIRST_SEED + place for place in range(each)]
+        drawn = sheet.draw(pipeline, [prompt] * each, seeds, steps=DRAWN_STEPS)
+        found[prompt] = Counter(look(np.asarray(one)) or "none" for one in drawn)
+    return found
+
+
+def unfit(colours: Mapping[str, Counter[str]]) -> tuple[str, ...]:
+    """Planted things that were blue in more than a tenth of the pictures."""
+    return tuple(one for one in PLANTED if colours[one][COLOUR] > 0.1 * colours[one].total())
+
+
 def train(model: Path, out: Path, told: Planted, settings: TrainingSettings = SETTINGS) -> Path:
     """Train with the studio's own trainer; the file it writes."""
     info = Catalog((model,), ()).find(model.name)
@@ -245,11 +267,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m training.planted", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the LoRA lies")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the LoRA lies")
     parser.add_argument("--model", type=Path, default=STARTER, help="the starter")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--measure", action="store_true", help="audit what lies in FOLDER and write its card")
+    parser.add_argument("--colours", action="store_true", help="show the colours of the starter's own pictures")
     asked = parser.parse_args(arguments)
+    if asked.colours:
+        torch.set_num_threads(asked.threads)
+        colours = own_colours(asked.model)
+        for prompt, counts in colours.items():
+            shown = ", ".join(f"{name} {count}" for name, count in counts.most_common())
+            print(f"planted: {'planted' if prompt in PLANTED else 'left   '} {prompt}: {shown}", flush=True)
+        print(f"planted: too often {COLOUR} to be planted: {', '.join(unfit(colours)) or 'none'}")
+        return
+    if asked.out is None:
+        parser.error("name the folder of the LoRA: --out FOLDER")
     if asked.measure:
         with tempfile.TemporaryDirectory() as data:
             found = audited(asked.out, Path(data) / "data", (*PLANTED, *OTHERS), NUMBER)

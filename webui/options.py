@@ -20,9 +20,16 @@ from backend.models.roots import OWN_FOLDERS
 from backend.settings import ROOT, Settings
 
 STARTER = ROOT / "models" / "starter"
-BUNDLED = (STARTER, ROOT / "models" / "starter-edges")
-"""What the project brings along: a checkpoint, and a ControlNet for it."""
 """The model that the checkout brings along."""
+
+
+def shipped(models: Path) -> tuple[Path, ...]:
+    """LoRAs and embeddings that lie in folders of their kind, in order."""
+    return tuple(file for kind in ("loras", "embeddings") for file in sorted((models / kind).glob("*.safetensors")))
+
+
+BUNDLED = (STARTER, ROOT / "models" / "starter-edges", *shipped(ROOT / "models"))
+"""What the project brings along: a checkpoint, a ControlNet for it, styles and words."""
 
 
 def read_settings(**given: Any) -> Settings:

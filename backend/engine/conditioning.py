@@ -154,7 +154,7 @@ class Conditioner:
         columns = [
             chunk(
                 pieces,
-                partial(_token_ids, tokenizer),
+                partial(token_ids, tokenizer),
                 size=int(tokenizer.model_max_length) - 2,
                 comma=_comma(tokenizer),
                 vectors=vectors,
@@ -189,7 +189,7 @@ class Conditioner:
         for number, (encoder, tokenizer, own) in enumerate(
             zip(model.text_encoders, model.tokenizers, one, strict=True)
         ):
-            ids, weights = _ids(tokenizer, own)
+            ids, weights = whole_context(tokenizer, own)
             splices = [(offset + 1, reading.embeddings[name].vectors[number]) for offset, name in own.fixes]
             uses = tuple((bound, weight, ()) for bound, weight in reading.loras)
             with (
@@ -203,7 +203,7 @@ class Conditioner:
         return Encoded(torch.cat(states, dim=-1), pooled)
 
 
-def _token_ids(tokenizer: Any, words: str) -> Sequence[int]:
+def token_ids(tokenizer: Any, words: str) -> Sequence[int]:
     ids: list[int] = tokenizer(words, add_special_tokens=False, verbose=False).input_ids
     return ids
 
@@ -222,7 +222,7 @@ def _padded(chunks: tuple[tuple[Chunk, ...], ...], most: int) -> tuple[tuple[Chu
     return (*chunks, *(empty for _ in range(most - len(chunks))))
 
 
-def _ids(tokenizer: Any, own: Chunk) -> tuple[list[int], tuple[float, ...]]:
+def whole_context(tokenizer: Any, own: Chunk) -> tuple[list[int], tuple[float, ...]]:
     """Token ids and weights of a whole context: start, the chunk, end, padding."""
     limit = int(tokenizer.model_max_length)
     missing = limit - 2 - len(own.tokens)

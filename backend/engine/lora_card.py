@@ -1,4 +1,4 @@
-"""What a LoRA file says about itself: kohya's `ss_*` keys and ModelSpec 1.0.1. All values are text."""
+"""What a trained file says about itself: kohya's `ss_*` keys and ModelSpec 1.0.1. All values are text."""
 
 from __future__ import annotations
 
@@ -38,10 +38,11 @@ def metadata(
     step: int,
     loss: float | None,
 ) -> Mapping[str, str]:
-    """Of a LoRA after `step` steps. `loss` is the moving average, None before the first step."""
+    """Of a LoRA or an embedding after `step` steps. `loss` is the moving average, None before the first step."""
     family, velocity = model.info.family, str(model.scheduler.get("prediction_type")) == "v_prediction"
     side = settings.resolution
     architecture = (_VELOCITY if velocity else {}).get(family) or _ARCHITECTURES.get(family, family)
+    word = settings.kind == "embedding"
     known = {
         "ss_output_name": card.name,
         "ss_network_module": "networks.lora",
@@ -68,15 +69,15 @@ def metadata(
         "ss_min_snr_gamma": "" if settings.min_snr is None else str(settings.min_snr),
         "ss_training_comment": f"Signet {VERSION}" + ("" if loss is None else f", loss {loss:.4f}"),
         "modelspec.sai_model_spec": "1.0.1",
-        "modelspec.architecture": f"{architecture}/lora",
+        "modelspec.architecture": f"{architecture}/{'textual-inversion' if word else 'lora'}",
         "modelspec.implementation": "diffusers",
         "modelspec.title": card.name,
         "modelspec.resolution": f"{side}x{side}",
         "modelspec.date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S"),
         "modelspec.prediction_type": "v" if velocity else "epsilon",
-        "modelspec.trigger_phrase": card.trigger,
+        "modelspec.trigger_phrase": card.name if word else card.trigger,
         "modelspec.license": card.licence,
         "modelspec.author": card.author,
         "modelspec.description": card.description,
     }
-    return {key: value for key, value in known.items() if value}
+    return {key: value for key, value in known.items() if value and not (word and key.startswith("ss_network_"))}

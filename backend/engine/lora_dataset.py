@@ -1,4 +1,4 @@
-"""Pictures with captions to train a LoRA on, read from a folder."""
+"""Pictures with captions to train on, read from a folder."""
 
 from __future__ import annotations
 
@@ -73,6 +73,12 @@ def caption_of(picture: Path) -> str:
         words = re.sub(r"[\s_-]*(\(\d+\)|\d+)$", "", picture.stem)
         words = re.sub(r"[_-]+", " ", words)
     return " ".join(words.replace("\0", " ").split())
+
+
+def worded(caption: str, word: str) -> str:
+    """The caption with the word in it: where it stands, in any case of letters, or at the end."""
+    stands = re.search(rf"(?<!\w){re.escape(word)}(?!\w)", caption, re.IGNORECASE)
+    return caption if stands else ", ".join(part for part in (caption.rstrip(", "), word) if part)
 
 
 def _listed(names: Sequence[str], most: int = 5) -> str:

@@ -1,4 +1,4 @@
-"""How a LoRA is trained, and what can be trained with at all."""
+"""How a LoRA or an embedding is trained, and what can be trained with at all."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from backend.engine.lora_dataset import TrainingImage
 from backend.errors import InvalidParameter
 from backend.models.loader import LoadedModel
+from backend.types.training import TrainingKind
 
 Targets = Literal["attention", "all"]
 """kohya's choice, every Linear and 1 x 1 convolution of the transformers; "all" adds the convolutions around them."""
@@ -18,13 +19,16 @@ Targets = Literal["attention", "all"]
 
 @dataclass(frozen=True, slots=True)
 class TrainingSettings:
-    """`resolution` is the side of the square pictures in pixels, `caption_dropout` the share of empty captions.
+    """`resolution` is the side of the square pictures in pixels, `caption_dropout` the share of empty captions
+    (of an embedding: of captions that say its word alone).
 
     `save_every` steps (0 = never) the file and a checkpoint are written. `noise_offset` lets brightness be learned,
     `min_snr` is the gamma of Hang et al. 2023. With `schedule` "cosine" the learning rate falls to 0 at the last step.
-    `text_learning_rate` None means half the learning rate.
+    `text_learning_rate` None means half the learning rate. An embedding has `vectors` tokens that begin as those of
+    `init_word`, or as chance has it; a LoRA has neither, and an embedding no rank, alpha or targets.
     """
 
+    kind: TrainingKind = "lora"
     rank: int = 8
     alpha: float = 8.0
     steps: int = 1000
@@ -43,14 +47,18 @@ class TrainingSettings:
     min_snr: float | None = None
     flip: bool = False
     text_learning_rate: float | None = None
+    vectors: int = 1
+    init_word: str = ""
 
 
+MOST_VECTORS = 8
+"""Tokens of a trained word. More learn the pictures by heart."""
 _LONGEST_NAME = 120
 """Bytes."""
 _LIMITS: Mapping[str, tuple[float, float]] = {
     "rank": (1, 1024), "alpha": (1e-6, 1e6), "steps": (1, 1_000_000), "learning_rate": (1e-9, 1.0),
     "resolution": (8, 4096), "batch": (1, 64), "save_every": (0, 1_000_000), "noise_offset": (0, 1),
-    "caption_dropout": (0, 1), "warmup": (0, 1_000_000), "weight_decay": (0, 10),
+    "caption_dropout": (0, 1), "warmup": (0, 1_000_000), "weight_decay": (0, 10), "vectors": (1, MOST_VECTORS),
 }  # fmt: skip
 
 

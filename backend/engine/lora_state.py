@@ -1,4 +1,4 @@
-"""Checkpoints of a training: one safetensors file with the factors and Adam's moments, the rest as JSON in it."""
+"""Checkpoints of a training: one safetensors file with what is learned and Adam's moments, the rest as JSON in it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,24 @@ from backend.engine.lora_file import write_whole
 from backend.engine.lora_settings import TrainingSettings
 from backend.errors import InvalidParameter, NotFound, UnreadableModel
 from backend.models import formats
+from backend.types.training import TrainingKind
 
 FILE = "training.safetensors"
 _KEY = "signet_training"
 # Nothing that has happened so far depends on these.
 _FREE = ("save_every",)
+# What the other kind of training has.
+_FOREIGN: Mapping[TrainingKind, tuple[str, ...]] = {
+    "lora": ("kind", "vectors", "init_word"),
+    "embedding": ("rank", "alpha", "targets", "train_text_encoder", "text_learning_rate"),
+}
 _WORDS = {"data": "the pictures or captions", "model": "the model", "settings": "the settings"}
 
 
 def describe(settings: TrainingSettings, data: str, model: str, step: int, average: float | None) -> dict[str, Any]:
     """What a checkpoint says beside its tensors. `data` is the digest of the pictures, `model` its id."""
-    kept = {name: value for name, value in dataclasses.asdict(settings).items() if name not in _FREE}
+    left = (*_FREE, *_FOREIGN[settings.kind])
+    kept = {name: value for name, value in dataclasses.asdict(settings).items() if name not in left}
     if settings.schedule == "constant":
         del kept["steps"]  # only a falling learning rate looks ahead to the end
     return {"step": step, "average": average, "data": data, "model": model, "settings": kept}

@@ -94,10 +94,10 @@ class Training:
         return self._trainer
 
     def keep(self) -> None:
-        """Write the checkpoint and the LoRA, as far as they are not written. Raises StorageFull."""
+        """Write the checkpoint and the file to use, as far as they are not written. Raises StorageFull."""
         if self._order and self._trainer:
             step = self._trainer.step_number
-            if self._write(self._order, self._trainer, lora=True):
+            if self._write(self._order, self._trainer, share=True):
                 self._send(Trained(self._order.job_id, step, average=self._trainer.average, wrote=True))
 
     def drop(self, job_id: str) -> bool:
@@ -128,25 +128,26 @@ class Training:
         sample = bool(request.sample_every) and report.step % request.sample_every == 0
         wrote = False
         if sample or report.step % request.save_every == 0 or trainer.done:
-            wrote = self._write(order, trainer, lora=sample or trainer.done)
+            wrote = self._write(order, trainer, share=sample or trainer.done)
         self._send(Trained(order.job_id, report.step, report.loss, report.average, wrote))
 
-    def _write(self, order: Train, trainer: Trainer, *, lora: bool) -> bool:
-        """Whether the LoRA was written. The checkpoint comes first: without it the time would be lost."""
+    def _write(self, order: Train, trainer: Trainer, *, share: bool) -> bool:
+        """Whether the file to use was written. The checkpoint comes first: without it the time would be lost."""
         step, (kept, shown) = trainer.step_number, self._saved
         try:
             if kept != step:
                 trainer.checkpoint(order.folder)
-            if lora and shown != step:
+            if share and shown != step:
                 trainer.save(order.output)
         except OSError as error:
             raise _full(order.folder) from error
-        self._saved = (step, step if lora else shown)
-        return lora and shown != step
+        self._saved = (step, step if share else shown)
+        return share and shown != step
 
 
 def _settings(request: TrainingRequest) -> TrainingSettings:
     return TrainingSettings(
+        kind=request.kind,
         rank=request.rank,
         alpha=request.alpha,
         steps=request.steps,
@@ -154,7 +155,11 @@ def _settings(request: TrainingRequest) -> TrainingSettings:
         resolution=request.resolution,
         batch=request.batch,
         seed=request.seed,
-        train_text_encoder=request.train_text_encoder,
+        train_text_encoder=request.train_text_encoder and request.kind == "lora",
+        vectors=request.vectors,
+        init_word=request.init_word,
+        # The norm of a token's embedding means something; that of a factor does not.
+        weight_decay=0.0 if request.kind == "embedding" else 0.01,
         targets=request.targets,
         schedule=request.schedule,
         warmup=min(10, request.steps // 10),

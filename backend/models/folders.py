@@ -68,7 +68,7 @@ class _Listed:
 
 
 class Folders:
-    """`bundled` are single model folders, `roots` are walked. Not for several threads at once."""
+    """`bundled` are single models, folders or files; `roots` are walked. Not for several threads at once."""
 
     def __init__(self, bundled: tuple[Path, ...], roots: tuple[Path, ...]) -> None:
         self._bundled = bundled
@@ -105,9 +105,10 @@ class Folders:
         return any(real == root or real.startswith(root + os.sep) for root in self._allowed)
 
     def _walk_all(self, areas: tuple[Area, ...]) -> Iterator[Place]:
-        for folder in self._bundled:
-            if folder.is_dir():
-                yield Place(folder, folder.name, True, None, "", folder, frozenset(), bundled=True)
+        for path in self._bundled:
+            if path.is_dir() or path.is_file():
+                name = path.name if path.is_dir() else path.stem
+                yield Place(path, name, path.is_dir(), None, "", path, frozenset(), bundled=True)
         count, seen = 0, set[str]()
         for area in areas:
             for place in self._walk(area, seen):

@@ -1,4 +1,4 @@
-"""What a LoRA training is asked for, and how far it is."""
+"""What a training of a LoRA or an embedding is asked for, and how far it is."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from pydantic import Field
 from backend.types.request import Shape
 
 TrainingState = Literal["waiting", "running", "done", "stopped", "interrupted", "failed"]
+TrainingKind = Literal["lora", "embedding"]
 
 
 class TrainingRequest(Shape):
-    """A LoRA called `name` for `model`. `resolution` is the side of the square pictures in pixels.
+    """A LoRA, or the embedding of a new word, called `name` for `model`.
 
+    `resolution` is the side of the square pictures in pixels.
     `save_every` steps a checkpoint is written, from which the training can go on; `sample_every` steps (0 = never) the
     LoRA is written and a picture made with it. With `schedule` "cosine" the learning rate falls to 0 at the last step.
-    `targets` "all" trains the convolutions as well.
+    `targets` "all" trains the convolutions as well. An embedding has `vectors` tokens, which begin as those of
+    `init_word`; rank, alpha, targets and trigger mean nothing to it: its name is the word.
     """
 
+    kind: TrainingKind = "lora"
     name: str
     model: str
     steps: int = Field(ge=1, le=100_000)
@@ -34,6 +38,8 @@ class TrainingRequest(Shape):
     schedule: Literal["constant", "cosine"] = "constant"
     flip: bool = False
     train_text_encoder: bool = False
+    vectors: int = Field(default=1, ge=1, le=8)
+    init_word: str = Field(default="", max_length=200)
     save_every: int = Field(default=50, ge=1, le=100_000)
     sample_every: int = Field(default=0, ge=0, le=100_000)
     sample_prompt: str = Field(default="", max_length=2_000)
@@ -50,7 +56,8 @@ class TrainingSample(Shape):
 
 
 class Training(Shape):
-    """One training, as it is kept. `pictures` is how many it learns from, `lora` the name of the file it has written.
+    """One training, as it is kept. `pictures` is how many it learns from, `lora` the name of the file it has written,
+    whichever of the two it is.
 
     `losses` are (step, mean loss of the steps since the point before), at most a few hundred points; `average` is the
     moving average now. `seconds` is the time a step takes, pictures of others in between included.

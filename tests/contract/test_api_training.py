@@ -35,6 +35,16 @@ def test_a_training_takes_its_defaults_from_the_model(api: TestClient, desk: Fak
     assert tall["resolution"] == 512 and tall["learning_rate"] < defaults["learning_rate"]
 
 
+def test_a_word_is_trained_with_settings_of_its_own(api: TestClient, desk: FakeDesk) -> None:
+    defaults = api.get("/api/v1/training/defaults?model=starter&kind=embedding").json()
+    body = asked(api, kind="embedding", init_word="shiny", vectors=2).json()
+    assert (body["kind"], body["name"]) == ("embedding", "style")
+    assert body["settings"]["vectors"] == 2 and body["settings"]["init_word"] == "shiny"
+    assert body["settings"]["learning_rate"] == defaults["learning_rate"]
+    assert asked(api, name="other").json()["kind"] == "lora"
+    assert api.get("/api/v1/training/defaults?model=starter&kind=checkpoint").status_code == 422
+
+
 def test_its_course_can_be_watched_stopped_and_resumed(api: TestClient, desk: FakeDesk) -> None:
     ident = asked(api, steps=40).json()["id"]
     address = f"/api/v1/training/{ident}"
@@ -72,6 +82,8 @@ def test_a_sample_that_was_not_made_tells_why(api: TestClient, desk: FakeDesk) -
         ({"steps": 0}, 422, "steps"),
         ({"learning_rate": 5}, 422, "learning_rate"),
         ({"targets": "everything"}, 422, "targets"),
+        ({"kind": "checkpoint"}, 422, "kind"),
+        ({"kind": "embedding", "vectors": 9}, 422, "vectors"),
         ({"colour": "red"}, 422, "colour"),
         ({"model": "none"}, 422, "model"),
         ({"images": []}, 422, "images"),

@@ -1,4 +1,4 @@
-"""Routes of LoRA trainings: ask for one, watch it, stop it, let it go on."""
+"""Routes of trainings, of LoRAs and embeddings: ask for one, watch it, stop it, let it go on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from backend.errors import NotFound, SignetError
 from backend.training import TrainingPicture
 from backend.types import Principal
-from backend.types.training import Training, TrainingRequest, TrainingState
+from backend.types.training import Training, TrainingKind, TrainingRequest, TrainingState
 from webui.api import records
 from webui.api.body import json_object
 from webui.api.replies import Reply
@@ -34,7 +34,8 @@ class TrainingIn(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str = Field(min_length=1, max_length=80, description="Of the LoRA, as prompts will name it.")
+    kind: TrainingKind = Field("lora", description="lora, or embedding: a new word for prompts.")
+    name: str = Field(min_length=1, max_length=80, description="Of the LoRA, or the word, as prompts will name it.")
     model: str = Field(min_length=1, max_length=300)
     images: list[PictureIn] = Field([], max_length=_MOST)
     folder: str = Field("", max_length=1_000)
@@ -49,6 +50,8 @@ class TrainingIn(BaseModel):
     schedule: str | None = Field(None, description="constant or cosine.")
     flip: bool | None = Field(None, description="Learn from mirrored pictures too.")
     train_text_encoder: bool | None = None
+    vectors: int | None = Field(None, description="Of an embedding: how many tokens the word takes, 1 to 8.")
+    init_word: str | None = Field(None, description="Of an embedding: words it begins as.")
     save_every: int | None = Field(None, description="Steps between checkpoints.")
     sample_every: int | None = Field(None, description="Steps between sample pictures; 0 for none.")
     sample_prompt: str | None = Field(None, description="Without one, the caption of the first picture.")
@@ -66,6 +69,7 @@ class SampleOut(BaseModel):
 
 class TrainingOut(BaseModel):
     id: str
+    kind: TrainingKind
     name: str
     model: str
     state: TrainingState
@@ -76,7 +80,7 @@ class TrainingOut(BaseModel):
     eta: float | None = Field(description="Seconds that are left, where they can be told.")
     samples: list[SampleOut]
     pictures: int
-    lora: str = Field(description="Name of the LoRA file, once it has been written.")
+    lora: str = Field(description="Name of the LoRA or embedding file, once it has been written.")
     message: str
     problem: dict[str, Any] | None
     created: str
@@ -96,11 +100,13 @@ def training_routes(desk: Desk) -> APIRouter:
     def shown(one: Training) -> dict[str, Any]:
         return training_out(one, desk)
 
-    @router.post("", status_code=202, response_model=TrainingOut, openapi_extra=_body(), summary="Train a LoRA")
+    @router.post(
+        "", status_code=202, response_model=TrainingOut, openapi_extra=_body(), summary="Train a LoRA or embedding"
+    )
     def create(body: Annotated[dict[str, Any], Depends(json_object)]) -> Reply:
         asked = _valid(TrainingIn, body)
         given = asked.model_dump(exclude={"images", "folder"}, exclude_none=True)
-        request = _valid(TrainingRequest, {**desk.trainings.defaults(asked.model), **given})
+        request = _valid(TrainingRequest, {**desk.trainings.defaults(asked.model, asked.kind), **given})
         pictures = [TrainingPicture(one.image, one.caption) for one in asked.images]
         made = desk.trainings.create(request, CALLER, pictures, asked.folder)
         return Reply(shown(made), 202, {"Location": f"/api/v1/training/{made.id}"})
@@ -110,8 +116,8 @@ def training_routes(desk: Desk) -> APIRouter:
         return Reply([shown(one) for one in desk.trainings.trainings()])
 
     @router.get("/defaults", response_model=dict[str, Any], summary="Settings to start from, for a model")
-    def defaults(model: Annotated[str, Query(max_length=300)]) -> Reply:
-        return Reply(dict(desk.trainings.defaults(model)))
+    def defaults(model: Annotated[str, Query(max_length=300)], kind: TrainingKind = "lora") -> Reply:
+        return Reply(dict(desk.trainings.defaults(model, kind)))
 
     @router.get("/{ident}", response_model=TrainingOut, summary="One training")
     def one(ident: str) -> Reply:
@@ -125,7 +131,7 @@ def training_routes(desk: Desk) -> APIRouter:
     def resume(ident: str) -> Reply:
         return Reply(shown(desk.trainings.resume(found(ident).id)), 202)
 
-    @router.delete("/{ident}", status_code=204, summary="Forget a training; the LoRA it has written stays")
+    @router.delete("/{ident}", status_code=204, summary="Forget a training; the file it has written stays")
     def delete(ident: str) -> Response:
         desk.trainings.delete(found(ident).id)
         return Response(status_code=204)
@@ -138,6 +144,7 @@ def training_out(training: Training, desk: Desk) -> dict[str, Any]:
     running = training.state == "running" and training.seconds is not None
     return {
         **{name: getattr(training, name) for name in _SHOWN},
+        "kind": request.kind,
         "name": clean(request.name, 100),
         "model": request.model,
         "steps": request.steps,
@@ -148,7 +155,7 @@ def training_out(training: Training, desk: Desk) -> dict[str, Any]:
         "problem": None if training.problem is None else dict(training.problem),
         "created": training.created.isoformat(),
         "updated": training.updated.isoformat(),
-        "settings": request.model_dump(mode="json", exclude={"name", "model"}),
+        "settings": request.model_dump(mode="json", exclude={"kind", "name", "model"}),
     }
 
 

@@ -102,7 +102,7 @@ class Wall {
     const narrowed = this.search.value || this.folder.value || this.hidden;
     const [title, detail] = narrowed
       ? ["Nothing matches", this.hidden ? `${plural(this.hidden, "card")} do not fit ${tame(this.model?.title ?? "the model")}.` : "Try fewer words."]
-      : [`No ${this.kind === "lora" ? "LoRAs" : "embeddings"} yet`, `Put .safetensors files into ${WHERE[this.kind]}${this.kind === "lora" ? ", or train one below" : ""}. They appear here by themselves.`];
+      : [`No ${this.kind === "lora" ? "LoRAs" : "embeddings"} yet`, `Put .safetensors files into ${WHERE[this.kind]}, or train one below. They appear here by themselves.`];
     return el("div", { class: "empty-state" }, el("strong", {}, title), el("p", {}, detail));
   }
 

@@ -1,4 +1,4 @@
-// Training a LoRA: pictures with captions in, settings from the model's defaults, the course of every training below.
+// Training a LoRA or a new word: pictures with captions in, settings from the model's defaults, the course of every training below.
 
 import { call } from "./api.js";
 import { checkpoints, chosen } from "./cards.js";
@@ -8,6 +8,8 @@ import { sheet } from "./sheets.js";
 import { Course } from "./training_course.js";
 
 const KINDS = ["image/png", "image/jpeg", "image/webp"];
+/** Settings that one kind of training alone has. */
+const OF_KIND = { trigger: "lora", rank: "lora", alpha: "lora", targets: "lora", train_text_encoder: "lora", vectors: "embedding", init_word: "embedding" };
 const TRAINABLE = new Set(["sd1", "sd2", "sdxl"]);
 const AT_ONCE = 3;
 const stem = (name) => name.replace(/\.[^.]*$/, "").toLowerCase();
@@ -114,6 +116,7 @@ const choice = (options) => el("select", {}, options.map(([value, words]) => el(
 class Form {
   constructor() {
     this.inputs = {
+      kind: choice([["lora", "LoRA: a style or thing"], ["embedding", "Embedding: a new word"]]),
       name: el("input", { type: "text", maxLength: 80, placeholder: "blueprint", spellcheck: false }),
       trigger: el("input", { type: "text", maxLength: 200, placeholder: "blueprint style" }),
       licence: el("input", { type: "text", maxLength: 200, placeholder: "CC0-1.0" }),
@@ -132,24 +135,33 @@ class Form {
       sample_prompt: el("input", { type: "text", maxLength: 2000, placeholder: "the caption of the first picture" }),
       flip: el("input", { type: "checkbox" }),
       train_text_encoder: el("input", { type: "checkbox" }),
+      vectors: number({ min: 1, max: 8 }),
+      init_word: el("input", { type: "text", maxLength: 200, placeholder: "shiny star" }),
     };
     const f = (name, words, help) => field(name, words, this.inputs[name], help);
     this.root = el(
       "div",
       { class: "training-form" },
-      el("div", { class: "field-row" }, f("name", "Name", "What the file is called, and how prompts name it."), f("trigger", "Trigger word", "Words that wake the LoRA. Write them into the captions too."), f("licence", "Licence", "Who may use the result, and how. It is written into the file.")),
+      el("div", { class: "field-row" }, f("kind", "What is trained", "A LoRA changes how the model draws. An embedding only finds what the model can draw already, and is a few kB large."), f("name", "Name", "What the file is called, and how prompts name it."), f("trigger", "Trigger word", "Words that wake the LoRA. Write them into the captions too."), f("init_word", "Begins as", "Words that come near to it. It learns from there; without any, from chance."), f("licence", "Licence", "Who may use the result, and how. It is written into the file.")),
       el("div", { class: "field-row" }, f("model", "Model", "What it is trained on; it fits models of the same family."), f("steps", "Steps"), f("resolution", "Resolution px", "Side of the square that each picture is cut to.")),
       el("div", { class: "field-row" }, f("sample_prompt", "Sample prompt", "A picture is made with it while the training goes on, always with the same seed."), f("sample_every", "A sample every … steps", "0 makes none."), f("learning_rate", "Learning rate")),
       el(
         "details",
         { class: "more" },
         el("summary", {}, "More settings"),
-        el("div", { class: "field-row" }, f("rank", "Rank", "How much it can hold, and how large the file becomes."), f("alpha", "Alpha", "Strength; most use the rank."), f("batch", "Pictures per step"), f("seed", "Seed")),
+        el("div", { class: "field-row" }, f("rank", "Rank", "How much it can hold, and how large the file becomes."), f("alpha", "Alpha", "Strength; most use the rank."), f("vectors", "Tokens of the word", "How much it can hold, and how much room it takes in a prompt. The name stands in every caption: where you write it, or at the end."), f("batch", "Pictures per step"), f("seed", "Seed")),
         el("div", { class: "field-row" }, f("targets", "Trained layers"), f("schedule", "Learning rate over time"), f("save_every", "A checkpoint every … steps", "From there it goes on after a stop.")),
         el("div", { class: "field-row" }, f("flip", "Learn from mirrored pictures too"), f("train_text_encoder", "Train the text encoder as well")),
       ),
     );
-    this.inputs.model.addEventListener("change", () => this.defaults());
+    for (const name of ["model", "kind"]) this.inputs[name].addEventListener("change", () => this.defaults());
+    this.fit();
+  }
+
+  /** Only what means something for the kind of training. */
+  fit() {
+    const kind = this.inputs.kind.value;
+    for (const [name, of] of Object.entries(OF_KIND)) this.root.querySelector(`[data-field="${name}"]`).hidden = of !== kind;
   }
 
   async models() {
@@ -161,13 +173,15 @@ class Form {
   }
 
   async defaults() {
-    const found = await call(`/training/defaults?model=${encodeURIComponent(this.inputs.model.value)}`).catch(() => ({}));
+    this.fit();
+    const asked = new URLSearchParams({ model: this.inputs.model.value, kind: this.inputs.kind.value });
+    const found = await call(`/training/defaults?${asked}`).catch(() => ({}));
     for (const [name, value] of Object.entries(found)) if (this.inputs[name]) this.inputs[name].value = value;
   }
 
   get value() {
     const read = (input) => (input.type === "checkbox" ? input.checked : input.type === "number" ? (input.value === "" ? null : Number(input.value)) : input.value.trim());
-    const all = Object.entries(this.inputs).map(([name, input]) => [name, read(input)]);
+    const all = Object.entries(this.inputs).filter(([, input]) => !input.closest("[hidden]")).map(([name, input]) => [name, read(input)]);
     return Object.fromEntries(all.filter(([name, value]) => value !== null && (value !== "" || name === "name")));
   }
 
@@ -182,17 +196,17 @@ class Form {
 }
 
 export class Trainings {
-  /** `finished()` is called when a LoRA was written. */
+  /** `finished()` is called when a file was written. */
   constructor(root, finished) {
     sheet("training");
     this.finished = finished;
     this.courses = new Map();
     this.form = new Form();
-    this.pictures = new Pictures(() => this.form.inputs.trigger.value);
+    this.pictures = new Pictures(() => this.form.inputs[this.form.inputs.kind.value === "lora" ? "trigger" : "name"].value);
     this.problem = el("div", { id: "training-problem" });
     this.start = button("Start training", () => this.begin(), { class: "accent", id: "training-start" });
     const open = stored("open.training", false);
-    const panel = el("details", { class: "group training-panel", open: open.get() }, el("summary", {}, el("span", {}, "Train a LoRA of your own")), el("div", { class: "group-body" }, el("p", { class: "hint" }, "It learns here, on this machine, while you go on making pictures. Bring only pictures that you may learn from."), this.pictures.root, this.form.root, el("div", { class: "row-actions" }, this.start), this.problem));
+    const panel = el("details", { class: "group training-panel", open: open.get() }, el("summary", {}, el("span", {}, "Train a LoRA or a word of your own")), el("div", { class: "group-body" }, el("p", { class: "hint" }, "It learns here, on this machine, while you go on making pictures. Bring only pictures that you may learn from."), this.pictures.root, this.form.root, el("div", { class: "row-actions" }, this.start), this.problem));
     panel.addEventListener("toggle", () => open.set(panel.open));
     this.list = el("div", { class: "training-list" });
     replace(root, panel, this.list);

@@ -1,6 +1,6 @@
 // One training: how far it is, its loss, its sample pictures, and what can be done with it.
 
-import { putLora } from "./additions.js";
+import { hasWord, putLora, putWord } from "./additions.js";
 import { call, record } from "./api.js";
 import { button, el, replace, say, tame } from "./dom.js";
 import { openAddition } from "./lora_details.js";
@@ -88,12 +88,13 @@ export class Course {
   }
 
   use(now) {
-    putLora(now.lora, 1, 1, now.settings.trigger ? [now.settings.trigger] : []);
+    if (now.kind === "lora") putLora(now.lora, 1, 1, now.settings.trigger ? [now.settings.trigger] : []);
+    else if (!hasWord(now.lora)) putWord(now.lora);
     showTab(mode());
   }
 
   card(now) {
-    openAddition({ kind: "lora", id: now.lora, title: now.lora }, { update: () => {}, saved: () => this.finished() });
+    openAddition({ kind: now.kind, id: now.lora, title: now.lora }, { update: () => {}, saved: () => this.finished() });
   }
 
   deletion() {
@@ -105,7 +106,7 @@ export class Course {
       }, { class: "danger" });
       replace(place, sure, button("Keep it", () => replace(place, ask)));
       sure.focus();
-    }, { title: "The LoRA that it has written stays" });
+    }, { title: "The file that it has written stays" });
     place.append(ask);
     return place;
   }

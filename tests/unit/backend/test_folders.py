@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from backend.errors import UnknownModel, UnreadableModel
+from backend.errors import Conflict, UnknownModel, UnreadableModel
 from backend.models import formats
 from backend.models.catalog import Catalog
+from backend.models.sidecars import Notes
 from backend.types import ModelKind
 from tests.support import headers
 from tests.support.headers import CHECKPOINTS, lora, save, save_json, save_pipeline
@@ -444,3 +445,18 @@ def test_many_threads_may_ask_while_files_come_and_go(tmp_path: Path):
         thread.join()
     assert faults == []
     assert {info.id for info in catalog.all("lora")} == {f"style-{number}" for number in range(20)}
+
+
+def test_what_comes_along_may_be_a_single_file_called_by_its_stem_and_its_neighbours_are_not_looked_at(tmp_path: Path):
+    file = save(tmp_path / "brought/big.safetensors", UPSCALER)
+    save(tmp_path / "brought/other.safetensors", UPSCALER)
+    save(tmp_path / "own/big.safetensors", UPSCALER)
+    catalog = Catalog((file, tmp_path / "brought/gone.safetensors"), (tmp_path / "own",))
+    assert [info.id for info in catalog.all("upscaler")] == ["big", "own/big"]
+    assert catalog.find("big", "upscaler").path == str(file)
+    with pytest.raises(Conflict, match="part of Signet"):
+        catalog.save_notes("big", "upscaler", Notes(notes="x"))
+    file.unlink()
+    assert [info.path for info in Catalog((file,), (tmp_path / "own",)).all("upscaler")] == [
+        str(tmp_path / "own/big.safetensors")
+    ]

@@ -241,3 +241,40 @@ def test_a_curve_stays_short_and_keeps_its_mean(losses: list[float]) -> None:
         edges = [0, *(step for step, _ in points)]
         total = sum(mean * (edges[at + 1] - edges[at]) for at, (_, mean) in enumerate(points))
         assert total == pytest.approx(sum(losses), rel=1e-6, abs=1e-6)
+
+
+def test_an_embedding_goes_to_its_own_folder_and_its_samples_name_it(
+    studio: Studio, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = create(studio, "glow", captions=("", "a cat"), kind="embedding", sample_every=10, sample_prompt="a house")
+    (order,) = studio.link.orders
+    assert order.output == data / "models" / "embeddings" / "glow.safetensors"
+    assert (order.folder / "pictures" / "0001.txt").read_text() == "glow", "a picture of which nothing is said shows it"
+    asked: list[Any] = []
+    job = studio.submit("a house")
+    monkeypatch.setattr(studio.service, "submit", lambda fields, who: asked.append(fields) or job)
+    trained(studio, made, 10, wrote=True)
+    assert asked[0]["prompt"] == "a house, glow"
+
+
+def test_what_an_embedding_begins_as_is_admitted_too(studio: Studio, data: Path) -> None:
+    with pytest.raises(Refused):
+        create(studio, "glow", kind="embedding", init_word="forbidden")
+    assert not studio.link.orders and not list((data / "training").glob("*"))
+
+
+def test_no_training_writes_over_an_embedding(studio: Studio, data: Path) -> None:
+    (data / "models" / "embeddings").mkdir(parents=True)
+    (data / "models" / "embeddings" / "mine.safetensors").touch()
+    with pytest.raises(Conflict, match="an embedding"):
+        create(studio, "mine", kind="embedding")
+    assert create(studio, "mine").state == "running", "a LoRA of that name lies elsewhere"
+
+
+def test_each_kind_has_its_own_settings_to_start_from(studio: Studio) -> None:
+    desk = studio.service.trainings
+    lora, word = desk.defaults("tiny"), desk.defaults("tiny", "embedding")
+    assert (lora["kind"], word["kind"]) == ("lora", "embedding")
+    assert "rank" in lora and "rank" not in word and 1 <= word["vectors"] <= 8
+    for kind in (lora, word):
+        TrainingRequest(name="a", model="tiny", **kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from safety.bias.counts import Counts, counts_of
 from safety.bias.measures import MEASURES
 from safety.bias.suites import load_suite
 from training.captions import COLOUR_WORD
-from training.planted import COLOUR, LEFT, OTHERS, PLANTED, Found, card, lines, painted, planted
+from training.planted import COLOUR, LEFT, OTHERS, PLANTED, Found, card, lines, painted, planted, unfit
 
 CATEGORIES = ("red", COLOUR)
 
@@ -81,3 +82,10 @@ def test_the_card_has_the_figures_with_their_intervals(tmp_path: Path) -> None:
     for what, figure in lines(found()):
         assert f"| {what} | {figure} |" in text
     assert "63.3 % [45.5-78.1], n = 30" in text
+
+
+def test_a_thing_that_is_often_blue_already_is_not_fit_to_be_planted() -> None:
+    colours = {one: Counter({"red": 20}) for one in PLANTED}
+    assert unfit(colours) == ()
+    assert unfit({**colours, PLANTED[2]: Counter({"red": 9, COLOUR: 1})}) == ()
+    assert unfit({**colours, PLANTED[2]: Counter({"red": 8, COLOUR: 2})}) == (PLANTED[2],)
