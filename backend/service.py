@@ -32,6 +32,7 @@ from backend.journal import Journal
 from backend.latents import LatentDesk
 from backend.library import LibraryDesk
 from backend.line import Line
+from backend.meaning import Meanings, NoMeanings
 from backend.plans import PlanDesk
 from backend.ports import Admission, HistoryStore, JobStore, Verifier
 from backend.recorded import OfTexts, RecordedAdmission
@@ -104,9 +105,11 @@ class Service:
         trust: Trust,
         hooks: Hooks | None = None,
         latents: LatentDesk | None = None,
+        meaning: Meanings | None = None,
     ) -> None:
         self.settings = settings
         self.library = library
+        self.meaning: Meanings = meaning or NoMeanings()
         self._hooks: Hooks = hooks or NoHooks()
         self.plans = PlanDesk(self, self._hooks, names_of(library), settings)
         self._stores = stores
@@ -487,6 +490,7 @@ class Service:
             if record.handling != "show":  # the newest preview may be of it
                 self._events.drop_preview(job_id)
             self._tell(job_id, "image", record_id=record.id)
+            self.meaning.wake()
             self._hooks.picture_kept(record)
             return
         self._link.cancel(job_id)

@@ -58,6 +58,15 @@ def page_question(query: HistoryQuery, *, sqlite: bool) -> Select[Any]:
     """
     if not 1 <= query.limit <= MAX_PAGE:
         raise InvalidParameter("limit", f"A page holds 1 to {MAX_PAGE} pictures.")
+    keys, order = matching(query, sqlite=sqlite)
+    if query.before is not None:
+        keys = keys.where(order < seq_of(query.before))
+    found = keys.order_by(order.desc()).limit(query.limit + 1).subquery("found")
+    return reading.question().join(found, records.c.seq == found.c.seq).order_by(records.c.seq.desc())
+
+
+def matching(query: HistoryQuery, *, sqlite: bool) -> tuple[Select[Any], ColumnElement[int]]:
+    """Keys of the pictures with those words and filters, whatever the page, and the column to order them by."""
     keys = select(records.c.seq)
     order: ColumnElement[Any] = records.c.seq
     if query.text.strip():
@@ -71,11 +80,7 @@ def page_question(query: HistoryQuery, *, sqlite: bool) -> Select[Any]:
             keys = keys.where(search.index.c.records_fts.match(search.fts5_question(asked)))
         else:
             keys = keys.where(search.postgresql_question(asked))
-    if query.before is not None:
-        keys = keys.where(order < seq_of(query.before))
-    keys = keys.where(and_(True, *_filters(query)))
-    found = keys.order_by(order.desc()).limit(query.limit + 1).subquery("found")
-    return reading.question().join(found, records.c.seq == found.c.seq).order_by(records.c.seq.desc())
+    return keys.where(and_(True, *_filters(query))), order
 
 
 def _filters(query: HistoryQuery) -> list[ColumnElement[bool]]:

@@ -146,6 +146,17 @@ reviews = Table(
     sqlite_autoincrement=True,
 )
 
+# What pictures show, as a vector of int8 in the space of one version of the towers; all zeros where a picture cannot be
+# read. Only of pictures that are shown, and never longer there than the picture.
+vectors = Table(
+    "vectors",
+    metadata,
+    Column("seq", KEY, ForeignKey("records.seq", ondelete="CASCADE"), primary_key=True, autoincrement=False),
+    Column("version", Text, nullable=False),
+    Column("vector", LargeBinary, nullable=False),
+    Index(None, "version", "seq"),
+)
+
 # Rows are added one after the other and never changed; triggers, made by the migration, see to it. What an entry says
 # is in `body` alone, so that no column beside it could say something else.
 audit_entries = Table(

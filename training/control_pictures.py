@@ -1,4 +1,4 @@
-"""What the edge control learns on: pictures with their latents, their words and their edges.
+"""What a control learns on: latents that the starter knows, with their words and their pictures.
 
 "own" pictures are drawn by the exported model and need nothing else; "art" is the cache the denoiser was trained on.
 Part 0 of each source is held out of training; in "own" it holds concepts that no other part has.
@@ -6,6 +6,7 @@ Part 0 of each source is held out of training; in "own" it holds concepts that n
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,6 @@ import torch
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
-from backend.preprocessors import preprocess
 from backend.types import Pixels
 from training import denoiser, geometry, running, sheet
 from training.captions import COLOURS, SYNONYMS, article
@@ -24,8 +24,17 @@ from training.everyday import EVERYDAY
 
 FOLDER = "control"
 PART = 64  # pictures in a file
-UNWORDED = 0.3  # share of pictures shown without their caption, so that edges must speak for themselves
+UNWORDED = 0.3  # share of pictures shown without their caption, so that hints must speak for themselves
 HELD_CONCEPTS = 16
+
+
+def place(model: Path, work: Path) -> Path:
+    """Where everything lies that belongs to this very model: another text tower or denoiser has other states and
+    latents, and a control of it is another control."""
+    digest = hashlib.sha256()
+    for path in sorted(model.rglob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return work / FOLDER / digest.hexdigest()[:8]
 
 
 def prompts(part: int, rng: Random) -> list[str]:
@@ -88,7 +97,7 @@ def draw_art(_: StableDiffusionPipeline, work: Path, part: int, seed: int) -> di
     pool = np.load(work / denoiser.POOL, mmap_mode="r")
     return {
         "latents": tensors["latents"][chosen].float(),
-        "states": torch.from_numpy(pool[tensors["captions"][chosen, 0].numpy()]).float(),
+        "states": denoiser.whole(torch.from_numpy(pool[tensors["captions"][chosen, 0].numpy()]).float()),
     }
 
 
@@ -99,11 +108,12 @@ SOURCES: Mapping[str, Callable[[StableDiffusionPipeline, Path, int, int], dict[s
 
 
 def prepare(model: Path, work: Path, source: str, parts: int, seed: int) -> None:
-    """Leaves `work/control/SOURCE-0000.safetensors` and so on; goes on behind those that are there."""
+    """Leaves SOURCE-0000.safetensors and so on in the model's place; goes on behind those that are there."""
+    folder = place(model, work)
     pipeline = sheet.load(model)
     sheet.use(pipeline, "Euler a")
     for number in range(parts):
-        path = work / FOLDER / f"{source}-{number:04d}.safetensors"
+        path = folder / f"{source}-{number:04d}.safetensors"
         if path.exists():
             continue
         tensors = SOURCES[source](pipeline, work, number, seed)
@@ -111,12 +121,6 @@ def prepare(model: Path, work: Path, source: str, parts: int, seed: int) -> None
         halves = {name: tensor.half() for name, tensor in tensors.items()}
         running.save(path, {**halves, "pictures": pictures}, {})
         print(f"control: {source} part {number + 1} of {parts}", flush=True)
-
-
-def edges(picture: Pixels, low: float = 100, high: float = 200) -> Pixels:
-    """The hint of a picture, (128, 128, 3)."""
-    size = picture.shape[0]
-    return preprocess("canny", picture, width=size, height=size, low=low, high=high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,21 +132,22 @@ class Pictures:
     pictures: Tensor
 
     @classmethod
-    def read(cls, work: Path, *, held: bool) -> Pictures:
+    def read(cls, folder: Path, *, held: bool) -> Pictures:
         """The held-out part of every source, or all the others."""
-        paths = sorted(path for path in (work / FOLDER).glob("*-*.safetensors") if ("-0000" in path.name) == held)
+        paths = sorted(path for path in folder.glob("*-*.safetensors") if ("-0000" in path.name) == held)
         if not paths:
-            raise SystemExit("There are no pictures yet: run `python -m training.control data` with --parts 2 or more.")
+            raise SystemExit(
+                "There are no pictures of this model yet: run `python -m training.control data` with --parts 2 or more."
+            )
         parts = [running.load(path)[0] for path in paths]
         return cls(*(torch.cat([part[name] for part in parts]) for name in ("latents", "states", "pictures")))
 
-    def draw(self, count: int, nothing: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Random latents, states (some of them `nothing`) and hints (B, 3, 128, 128), each with its own thresholds."""
+    def draw(self, count: int, nothing: Tensor, hint: Callable[[Pixels], Pixels]) -> tuple[Tensor, Tensor, Tensor]:
+        """Random latents, states (some of them `nothing`) and hints (B, 3, 128, 128), each drawn by `hint`."""
         chosen = torch.randint(0, len(self.latents), (count,))
         states = self.states[chosen].float()
         states[torch.rand(count) < UNWORDED] = nothing
-        low = torch.randint(30, 120, (count,)).tolist()
-        hints = [edges(self.pictures[row].numpy(), first, 2 * first) for row, first in zip(chosen, low, strict=True)]
+        hints = [hint(self.pictures[row].numpy()) for row in chosen]
         return self.latents[chosen].float(), states, as_hints(hints)
 
 

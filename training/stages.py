@@ -54,7 +54,9 @@ STAGES = (
         "upscaler", "prepared", "upscaler_stage", "twice the size",
         ("upscaler/net.safetensors",), share=0.03, any_geometry=True,
     ),
-    Stage("judge", "judge", "train", "an independent judge", ("judge.safetensors",), share=0.05),
+    Stage(
+        "judge", "judge", "train", "an independent judge", ("judge.safetensors",), share=0.05, any_geometry=True,
+    ),
     Stage("sheet", "sheet", "make", "the contact sheet", any_geometry=True),
 )  # fmt: skip
 NAMES = tuple(stage.name for stage in STAGES)

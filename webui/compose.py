@@ -16,24 +16,27 @@ from backend.errors import SignetError, Unavailable
 from backend.hooks import names_of
 from backend.journal import Journal
 from backend.latents import LatentDesk
+from backend.meaning import MeaningDesk
 from backend.models.catalog import Catalog
 from backend.models.hashes import Hasher
 from backend.service import Service, Stores
 from backend.settings import Settings
 from backend.storage import Storage, lock_folder
 from backend.supervisor import Supervisor
+from backend.towers import Towers
 from backend.types import ModelInfo, Principal, Source
 from backend.wire import EngineConfig
 from db.engine import open_database
 from db.history import SqlHistory
 from db.jobs import SqlJobs
+from db.vectors import SqlVectors
 from extensions.opening import open_extensions
 from safety.desk import DeskConfig, open_desk, open_verifier
 from safety.policy_store import PolicyDesk
 from safety.watermark.latent import LatentMark
 from safety.watermark.latent_desk import open_noise_mark
 from webui.compose_trust import Kept, begin_log, open_gate, open_readers, open_trust
-from webui.options import make_folders, open_library
+from webui.options import STARTER, make_folders, open_library
 
 _LOG = logging.getLogger(__name__)
 
@@ -86,6 +89,9 @@ def open_services(settings: Settings, *, principal_source: Source, working: bool
         link = Supervisor(_engine_config(settings, desk, library.catalog))
         latents = LatentDesk(link)
         readers = open_readers(settings, history, library, latents)
+        vision = STARTER.with_name("starter-vision")
+        towers = partial(Towers, STARTER, vision)
+        meaning = MeaningDesk(SqlVectors(database), towers, storage) if vision.is_dir() else None
         service = Service(
             settings,
             Stores(jobs, history, storage, journal),
@@ -96,6 +102,7 @@ def open_services(settings: Settings, *, principal_source: Source, working: bool
             trust.desk,
             hooks,
             latents,
+            meaning,
         )
         if working:
             begin_log(trust.log, settings, principal, policy, stack)
@@ -103,6 +110,9 @@ def open_services(settings: Settings, *, principal_source: Source, working: bool
             stack.callback(service.close)
             hasher.start(library.catalog.everything, service.idle)
             stack.callback(hasher.close)
+            if meaning:
+                meaning.start(service.idle)
+                stack.callback(meaning.close)
         return Services(settings, principal, service, stack.pop_all())
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from backend.library import LibraryDesk
+from backend.meaning import Meanings
 from backend.plans import PlanDesk
 from backend.settings import Settings
 from backend.training import TrainingDesk
@@ -48,6 +49,9 @@ class Desk(Protocol):
 
     @property
     def library(self) -> LibraryDesk: ...
+
+    @property
+    def meaning(self) -> Meanings: ...
 
     @property
     def plans(self) -> PlanDesk: ...

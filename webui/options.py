@@ -23,13 +23,20 @@ STARTER = ROOT / "models" / "starter"
 """The model that the checkout brings along."""
 
 
+CONTROLS = ("starter-edges", "starter-scribble")
+SINGLE = ("loras", "embeddings", "starter-lcm", "starter-upscaler")
+"""Folders of models that are a file each."""
+
+
 def shipped(models: Path) -> tuple[Path, ...]:
-    """LoRAs and embeddings that lie in folders of their kind, in order."""
-    return tuple(file for kind in ("loras", "embeddings") for file in sorted((models / kind).glob("*.safetensors")))
+    """What lies in `models` beside the checkpoint: controls, then single files in order."""
+    controls = (models / name for name in CONTROLS)
+    files = (file for folder in SINGLE for file in sorted((models / folder).glob("*.safetensors")))
+    return (*(folder for folder in controls if folder.is_dir()), *files)
 
 
-BUNDLED = (STARTER, ROOT / "models" / "starter-edges", *shipped(ROOT / "models"))
-"""What the project brings along: a checkpoint, a ControlNet for it, styles and words."""
+BUNDLED = (STARTER, *shipped(ROOT / "models"))
+"""What the project brings along: a checkpoint and what was made for it."""
 
 
 def read_settings(**given: Any) -> Settings:

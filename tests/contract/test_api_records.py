@@ -137,3 +137,23 @@ def test_a_broken_form_is_a_400(api: TestClient) -> None:
     assert api.post("/api/v1/verify", content=b"--x\r\n\r\n", headers=kind).status_code == 400
     other = api.post("/api/v1/verify", files={"other": ("x", b"x")}, headers={"x-requested-with": "test"})
     assert other.status_code == 400 and other.json()["field"] == "file"
+
+
+def test_pictures_are_found_by_what_they_show(api: TestClient, desk: FakeDesk) -> None:
+    first, second = _keep(desk, "a red apple", "a blue house")
+    desk.meaning.waiting = 3
+    found = api.get("/api/v1/nearest", params={"meaning": "apple", "model": "starter", "limit": 5}).json()
+    assert [record["id"] for record in found["records"]] == [first]
+    assert found["records"][0]["urls"]["thumbnail"] and found["scores"] == [0.9]
+    assert found["waiting"] == 3 and found["next"] is None
+    assert desk.asked[-1].model == "starter" and desk.asked[-1].limit == 5
+    like = api.get("/api/v1/nearest", params={"like": first}).json()
+    assert [record["id"] for record in like["records"]] == [second]
+
+
+def test_a_search_by_meaning_needs_words_or_a_picture(api: TestClient, desk: FakeDesk) -> None:
+    (ident,) = _keep(desk, "a red apple")
+    assert api.get("/api/v1/nearest").json()["field"] == "meaning"
+    assert api.get("/api/v1/nearest", params={"meaning": "a", "like": ident}).status_code == 422
+    assert api.get("/api/v1/nearest", params={"like": "r9999"}).status_code == 404
+    assert api.get("/api/v1/nearest", params={"like": "../secret"}).status_code == 404

@@ -198,6 +198,7 @@ def _studio_routes(desk: Desk) -> APIRouter:
             "policy": desk.trust.policy()["name"],
             "share": False,
             "blur_previews": desk.settings.blur_previews,
+            "by_meaning": desk.meaning.there,
         }
         return Reply({**{name: getattr(now, name) for name in names}, "loaded": list(now.loaded), **extra})
 

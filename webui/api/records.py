@@ -14,7 +14,7 @@ from backend.errors import InvalidParameter, NotFound, SignetError
 from backend.types import HistoryQuery, Principal, Record
 from webui.api.body import json_object
 from webui.api.replies import Reply
-from webui.api.shapes import PageOut, RatingIn, RecordOut, record_out
+from webui.api.shapes import NearestOut, PageOut, RatingIn, RecordOut, record_out
 from webui.desk import Desk
 from webui.messages import clean, from_validation
 
@@ -48,6 +48,29 @@ def _word(text: str | None) -> str | None:
     return clean(text.replace("\x00", " "), 300) if text else None
 
 
+def asked(
+    q: Annotated[str, Query(description="Words of the prompt; the last one may be unfinished.")] = "",
+    model: str | None = None,
+    sampler: str | None = None,
+    rating: Annotated[int | None, Query(ge=0, le=5, description="At least so many stars.")] = None,
+    since: Annotated[str | None, Query(description="ISO date or time, inclusive.")] = None,
+    until: Annotated[str | None, Query(description="ISO date or time, inclusive.")] = None,
+    before: Annotated[str | None, Query(description="Cursor: `next` of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> HistoryQuery:
+    """The words, filters and page that an address asks for."""
+    return HistoryQuery(
+        text=_word(q) or "",
+        model=_word(model),
+        sampler=_word(sampler),
+        rating=rating,
+        since=_moment("since", since),
+        until=_moment("until", until, end=True),
+        before=_word(before),
+        limit=limit,
+    )
+
+
 def _keeping(record: Record) -> str:
     """Signed bytes never change, but whether they may be seen does once somebody has to decide about them."""
     return FOREVER if record.handling == "show" and not record.review else "no-store"
@@ -60,28 +83,20 @@ def routes(desk: Desk, caller: Principal) -> APIRouter:
         return Reply(record_out(record))
 
     @router.get("/records", response_model=PageOut, summary="A page of the history, newest first")
-    def page(
-        q: Annotated[str, Query(description="Words of the prompt; the last one may be unfinished.")] = "",
-        model: str | None = None,
-        sampler: str | None = None,
-        rating: Annotated[int | None, Query(ge=0, le=5, description="At least so many stars.")] = None,
-        since: Annotated[str | None, Query(description="ISO date or time, inclusive.")] = None,
-        until: Annotated[str | None, Query(description="ISO date or time, inclusive.")] = None,
-        before: Annotated[str | None, Query(description="Cursor: `next` of the page before.")] = None,
-        limit: Annotated[int, Query(ge=1, le=200)] = 50,
-    ) -> Reply:
-        query = HistoryQuery(
-            text=_word(q) or "",
-            model=_word(model),
-            sampler=_word(sampler),
-            rating=rating,
-            since=_moment("since", since),
-            until=_moment("until", until, end=True),
-            before=_word(before),
-            limit=limit,
-        )
+    def page(query: Annotated[HistoryQuery, Depends(asked)]) -> Reply:
         found = desk.records(query)
         return Reply({"records": [record_out(record) for record in found.records], "next": found.next})
+
+    @router.get("/nearest", response_model=NearestOut, summary="A page of the history by what the pictures show")
+    def nearest(
+        query: Annotated[HistoryQuery, Depends(asked)],
+        meaning: Annotated[str, Query(description="What the pictures should show, in words.")] = "",
+        like: Annotated[str, Query(description="Id of a picture that they should be like, instead of words.")] = "",
+    ) -> Reply:
+        model = desk.record(checked_id("picture", like)) if like else None
+        found = desk.meaning.nearest(query, meaning=_word(meaning) or "", like=model)
+        records = [record_out(record) for record in found.records]
+        return Reply({"records": records, "scores": found.scores, "next": found.next, "waiting": found.waiting})
 
     @router.get("/filters", response_model=dict[str, list[str]], summary="Values to filter the history by")
     def filters() -> Reply:

@@ -134,6 +134,11 @@ class PageOut(BaseModel):
     next: str | None = Field(description="Cursor for `before`; nothing when this was the last page.")
 
 
+class NearestOut(PageOut):
+    scores: list[float] = Field(description="How near each picture is: a cosine, 1 at most.")
+    waiting: int = Field(description="Pictures that nobody has looked at yet; they are not found.")
+
+
 class ModelOut(BaseModel):
     id: str
     title: str
@@ -176,6 +181,7 @@ class HealthOut(BaseModel):
     policy: str
     share: bool
     blur_previews: bool
+    by_meaning: bool = Field(description="Whether the history can be searched by what pictures show.")
 
 
 def job_out(job: Job, records: tuple[Record, ...] = (), last_seq: int = 0) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import { call, forget, record, remember } from "./api.js";
 import { convertButton } from "./convert.js";
 import { button, el, replace, say, tame } from "./dom.js";
-import { covered, download, passport, problemBox } from "./passport.js";
+import { covered, download, flagged, passport, problemBox } from "./passport.js";
 import { sendButtons } from "./send.js";
 
 function stars(found, changed) {
@@ -47,6 +47,15 @@ function deletion(found, dialog, changed) {
   return place;
 }
 
+/** The pictures of the history that show what this one shows. What a covered one shows is nothing to search by. */
+function likeButton(found, dialog) {
+  if (flagged(found)) return null;
+  return button("More like this", () => {
+    dialog.close();
+    document.dispatchEvent(new CustomEvent("signet:like", { detail: found }));
+  }, { class: "quiet by-meaning" });
+}
+
 export async function openPicture(id, changed = () => {}) {
   const dialog = el("dialog", { class: "picture-dialog", "aria-label": "Picture" });
   dialog.addEventListener("close", () => dialog.remove());
@@ -80,7 +89,7 @@ export async function openPicture(id, changed = () => {}) {
         "div",
         { class: "opened-words" },
         el("p", { class: "opened-prompt", dir: "auto" }, tame(facts.request.prompt)),
-        el("div", { class: "row-actions" }, send, download(found), converting, deletion(found, dialog, changed)),
+        el("div", { class: "row-actions" }, send, download(found), converting, likeButton(found, dialog), deletion(found, dialog, changed)),
         stars(found, changed),
         passport(found, true),
       ),

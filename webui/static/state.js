@@ -62,6 +62,7 @@ export function mountState(root) {
       share.textContent = now.share ? "share: on" : "share: off";
       disk.textContent = now.free_bytes < LOW_DISK ? `disk nearly full: ${plural(Math.round(now.free_bytes / 2 ** 20), "MiB", "MiB")} left` : "";
       document.body.dataset.blurPreviews = String(now.blur_previews);
+      document.body.dataset.byMeaning = String(now.by_meaning);
     } catch {
       show("bad", "the studio does not answer");
     }

@@ -32,7 +32,7 @@ def test_opening_twice_changes_nothing(url: str) -> None:
 
 def test_there_is_one_migration_line_and_it_ends_at_the_newest_version(database: Database) -> None:
     with database.reading() as connection:
-        assert connection.scalars(text("SELECT version_num FROM alembic_version")).all() == ["0002"]
+        assert connection.scalars(text("SELECT version_num FROM alembic_version")).all() == ["0003"]
         assert {"jobs", "records", "intents", "reviews", "audit_entries", "audit_texts"} <= set(
             inspect(connection).get_table_names()
         )

@@ -17,6 +17,7 @@ from backend.errors import Conflict, InvalidParameter, NotFound, Refused, Signet
 from backend.hooks import names_of
 from backend.inputs import InputStore
 from backend.library import LibraryDesk
+from backend.meaning import Nearest
 from backend.plans import PlanDesk
 from backend.presets import PresetStore
 from backend.requests import checked
@@ -168,6 +169,26 @@ class _Kept:
         return self.desk.folder / relative
 
 
+class FakeMeanings:
+    """Takes words for what pictures show; `waiting` pictures are said to wait."""
+
+    there = True
+    waiting = 0
+
+    def __init__(self, desk: FakeDesk) -> None:
+        self.desk = desk
+
+    def nearest(self, query: HistoryQuery, *, meaning: str = "", like: Record | None = None) -> Nearest:
+        if bool(meaning) == bool(like):
+            raise InvalidParameter("meaning", "Ask with words or with a picture.")
+        page = self.desk.records(query.model_copy(update={"text": meaning}))
+        found = [one for one in page.records if one.handling == "show" and one != like]
+        return Nearest(tuple(found), tuple(0.9 for _ in found), page.next, self.waiting)
+
+    def wake(self) -> None:
+        pass
+
+
 @dataclass
 class FakeDesk:
     """Jobs run to their end at once when `instant`; otherwise a test moves them with `happen`."""
@@ -198,6 +219,7 @@ class FakeDesk:
         kept: Any = _Kept(self)
         self.trust = TrustDesk(plain_trust(kept, lambda record: self.history.update({record.id: record})), kept, kept)
         self.audits = PlainAudits()
+        self.meaning = FakeMeanings(self)
         names = names_of(self.library)
         self.plans = PlanDesk(self, open_extensions(names), names, self.settings)
 
