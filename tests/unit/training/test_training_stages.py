@@ -442,7 +442,7 @@ def test_the_whole_recipe_leaves_out_what_does_not_know_the_geometry(
 
     monkeypatch.setattr(stages, "function_of", function_of)
     assert asked("all", "--geometry", "full", "--work", tmp_path) == 0
-    assert ran == ["data", "towers", "styles", "upscaler", "sheet"]
+    assert ran == ["data", "towers", "styles", "upscaler", "judge", "sheet"]
     assert 'all: left out: The stage "denoiser" does not know the geometry "full" yet' in capsys.readouterr().err
 
 
