@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from backend.errors import Unavailable
+from benchmarks.trust.abroad import HARMLESS_ABROAD
 from safety.policy import CLASSROOM, PERSONAL, SHARED, Category
 from safety.prompt_filter import reading
 from safety.prompt_filter.names import Names, opted_out
 from safety.prompt_filter.negation import inverted, opposite
 from safety.prompt_filter.reading import Opening, Reader, judged
 from safety.prompt_filter.weighing import Judgement, calibrated, shifted
-from tests.unit.safety.reading.abroad import HARMLESS_ABROAD
 from tests.unit.safety.reading.quiet import Told, quiet
 
 

@@ -1,4 +1,4 @@
-"""Harmless prompts in many languages and scripts, written for these tests."""
+"""Harmless prompts in many languages and scripts, none of which the filter learned from."""
 
 HARMLESS_ABROAD = (
     "un faro en la costa al atardecer", "niños jugando al fútbol en la plaza",
