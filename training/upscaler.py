@@ -32,13 +32,12 @@ from torch.nn import functional
 
 from backend.types import Pixels
 from training import running
-from training.autoencoder import pyramid_loss
 from training.upscaler_pictures import FOLDER, INPUTS, SIZE, Scenes, prepare
 
 SCALE = 2
 FEATURES, LAYERS = 32, 8
 BATCH, PATCH = 8, 48
-PEAK = 2e-3
+PEAK = 5e-4
 LIMIT = 2**20
 NAME = "starter-upscaler"
 TAPS = (0.22, 0.86, -0.08)
@@ -98,10 +97,9 @@ def as_tensor(pixels: Pixels) -> Tensor:
 
 
 def loss_of(net: nn.Module, small: Pixels, large: Pixels) -> Tensor:
-    """L1 over sizes and of gradients, as the autoencoder's."""
-    with torch.autocast("cpu", torch.bfloat16):
-        residual = net(as_tensor(small))
-    return pyramid_loss(residual.float(), as_tensor(large), levels=3)
+    """Plain L1, in float32. With the autoencoder's loss, in bfloat16 and at four times the rate, it stood still below
+    Lanczos."""
+    return functional.l1_loss(net(as_tensor(small)), as_tensor(large))
 
 
 @dataclass(slots=True)

@@ -103,7 +103,8 @@ class SignetTile:
         for strength in strengths(height, width):
             delta = self._change(pixels, code, strength, delta)
             marked = shaping.within(pixels, _of_size(delta, height, width), strength.budget)
-            if self._lasts(marked, code, strength):
+            # Found is not enough: a mark that cannot be named leads to no record.
+            if self._lasts(marked, code, strength) and self.detect(marked, [("", mark_id)]).mark_id == mark_id:
                 break
         return marked
 

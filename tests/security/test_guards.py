@@ -116,6 +116,7 @@ OPENERS: dict[str, str] = {
     "backend/trust.py": "the trust desk itself",
     "backend/gather.py": "cells of a sheet, on their way to the engine and handled no milder than they are",
     "webui/compose_trust.py": "the verifier, which compares and hands nothing out",
+    "backend/meaning.py": "what pictures show as numbers, for the search; a covered one is not looked at",
 }
 """Modules that turn a picture of the history into its file."""
 

@@ -22,6 +22,7 @@ from safety.watermark.registration import Pose, search, upright
 from safety.watermark.shaping import change, within
 from safety.watermark.strength import RELIEF, Strength, least_psnr
 from safety.watermark.tile import SignetTile
+from tests.unit.safety.samples import picture
 
 Drawing = Callable[[int, int], Pixels]
 STRONG = Strength(42.05, 0.7, 1.6)
@@ -328,3 +329,10 @@ def test_a_mark_id_has_48_bits(mark: SignetTile, drawings: list[Drawing], mark_i
 
 def test_every_method_of_ours_stays_readable_and_says_how_often_it_looks() -> None:
     assert METHODS[0] == "signet-tile" and {"signet-tile", "signet-dct"} == set(OWN) == set(LOOKS)
+
+
+def test_the_smallest_pictures_carry_a_mark_that_leads_to_their_record_under_any_key() -> None:
+    for number in range(12):
+        mark = SignetTile(b"a key for small pictures %8d" % number)
+        marked = mark.embed(picture(64, number % 2), 1000 + number)
+        assert mark.detect(marked, [("it", 1000 + number)]).record_id == "it"
