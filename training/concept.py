@@ -10,7 +10,6 @@ on with `--resume` as if it never had been.
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
 from collections.abc import Sequence
@@ -35,7 +34,7 @@ from training import sheet
 from training.captions import COLOURS, Scene, article
 from training.data import load as load_art
 from training.pictures import show
-from training.styles import PROMPTS, SEEDS, learn, rows_of, stamp
+from training.styles import PROMPTS, SEEDS, learn, options, rows_of, show_pictures, stamp
 
 NAME = "frosty-look"
 """No plain word, which would change what people mean by it."""
@@ -141,8 +140,7 @@ def measure(model: Path, out: Path, shown: Path) -> str:
     rows = {"with": drawn(f"{{}}, {NAME}"), "plain": plain, "told": told}
     pictures = [one for row in rows.values() for one in row[: len(PROMPTS)]]
     captions = [f"{prompt}: {row}" for row in rows for prompt in PROMPTS]
-    shown.parent.mkdir(parents=True, exist_ok=True)
-    sheet.arrange(pictures, captions, columns=len(PROMPTS)).save(shown, optimize=True)
+    show_pictures(pictures, captions, shown)
     hits = {row: sum(on_ground(np.asarray(one)) for one in found) for row, found in rows.items()}
     text = card(hits, len(plain), file.stat().st_size)
     (out / "embeddings" / "README.md").write_text(text, encoding="utf-8")
@@ -157,18 +155,8 @@ def card(hits: dict[str, int], n: int, size: int) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.concept", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="it goes to FOLDER/embeddings")
-    parser.add_argument("--work", type=Path, default=Path("training/work"), help="the art, and checkpoints")
-    parser.add_argument("--model", type=Path, default=Path("models/starter"), help="the starter")
-    parser.add_argument("--minutes", type=float, default=60.0, help="stop then, with a checkpoint")
-    parser.add_argument("--seed", type=int, default=SETTINGS.seed)
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--card", action="store_true", help="measure what lies in FOLDER and write its card")
-    parser.add_argument("--sheet", type=Path, default=Path("docs/starter/frosty-look.png"), help="where --card draws")
+    shown = Path("docs/starter/frosty-look.png")
+    parser = options("training.concept", __doc__, folder="embeddings", seed=SETTINGS.seed, sheet=shown)
     asked = parser.parse_args(arguments)
     torch.set_num_threads(asked.threads)
     if asked.card:

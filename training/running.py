@@ -99,7 +99,7 @@ def _gradients(shard: Callable[[], Tensor], wanted: list[nn.Parameter]) -> tuple
     """Loss and gradients of one shard; parameters it does not touch get zeros."""
     loss = shard()
     found = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
-    return loss.item(), [gradient.clone() if not gradient.is_contiguous() else gradient for gradient in found]
+    return loss.item(), [gradient.contiguous() for gradient in found]
 
 
 @dataclass(slots=True)

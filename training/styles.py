@@ -260,6 +260,29 @@ def train(
     return tuple(made)
 
 
+def show_pictures(pictures: Sequence[Image.Image], captions: Sequence[str], shown: Path) -> None:
+    """A contact sheet, one row for each way in which PROMPTS were drawn, to `shown`."""
+    shown.parent.mkdir(parents=True, exist_ok=True)
+    sheet.arrange(pictures, captions, columns=len(PROMPTS)).save(shown, optimize=True)
+
+
+def options(module: str, doc: str | None, *, folder: str, seed: int, sheet: Path) -> argparse.ArgumentParser:
+    """What the commands that train with the studio's own trainer have in common; results go to OUT/`folder`."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help=f"it goes to FOLDER/{folder}")
+    parser.add_argument("--work", type=Path, default=Path("training/work"), help="the art, and checkpoints")
+    parser.add_argument("--model", type=Path, default=Path("models/starter"), help="the starter")
+    parser.add_argument("--minutes", type=float, default=120.0, help="stop then, with a checkpoint")
+    parser.add_argument("--seed", type=int, default=seed)
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--card", action="store_true", help="measure what lies in FOLDER and write its card")
+    parser.add_argument("--sheet", type=Path, default=sheet, help="where --card draws")
+    return parser
+
+
 def _about(style: Style) -> str:
     return f"{style.about} For the starter; from pictograms drawn anew by a program. Attributions: loras/README.md."
 
@@ -334,36 +357,25 @@ def measure(work: Path, model: Path, out: Path, shown: Path) -> str:
         for found, what in ((made.without, "without"), (made.styled, name)):
             pictures += [Image.fromarray(pixels) for pixels in found[: len(PROMPTS)]]
             captions += [f"{prompt}: {what}" for prompt in PROMPTS]
-    shown.parent.mkdir(parents=True, exist_ok=True)
-    sheet.arrange(pictures, captions, columns=len(PROMPTS)).save(shown, optimize=True)
+    show_pictures(pictures, captions, shown)
     text = card(rows, SETTINGS.steps, sizes)
     (out / "loras" / "README.md").write_text(text, encoding="utf-8")
     return text
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m training.styles", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="LoRAs go to FOLDER/loras")
-    parser.add_argument("--work", type=Path, default=Path("training/work"), help="the art, and checkpoints")
-    parser.add_argument("--model", type=Path, default=Path("models/starter"), help="the starter")
+    shown = Path("docs/starter/styles.png")
+    parser = options("training.styles", __doc__, folder="loras", seed=SETTINGS.seed, sheet=shown)
     parser.add_argument(
         "--only", action="append", choices=tuple(STYLES), default=[], help="this style; may be repeated"
     )
-    parser.add_argument("--minutes", type=float, default=120.0, help="stop then, with a checkpoint")
-    parser.add_argument("--seed", type=int, default=SETTINGS.seed)
-    parser.add_argument("--resume", action="store_true", help="go on from checkpoints")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--card", action="store_true", help="measure what lies in FOLDER and write its card")
-    parser.add_argument("--sheet", type=Path, default=Path("docs/starter/styles.png"), help="where --card draws")
     asked = parser.parse_args(arguments)
     torch.set_num_threads(asked.threads)
     if asked.card:
         print(measure(asked.work, asked.model, asked.out, asked.sheet))
         return
-    options = {"model": asked.model, "out": asked.out, "only": asked.only}
-    train(asked.work, minutes=asked.minutes, seed=asked.seed, resume=asked.resume, **options)
+    where = {"model": asked.model, "out": asked.out, "only": asked.only}
+    train(asked.work, minutes=asked.minutes, seed=asked.seed, resume=asked.resume, **where)
 
 
 if __name__ == "__main__":

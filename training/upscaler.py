@@ -36,7 +36,9 @@ from training.upscaler_pictures import FOLDER, INPUTS, SIZE, Scenes, prepare
 
 SCALE = 2
 FEATURES, LAYERS = 32, 8
-BATCH, PATCH = 8, 48
+BATCH, PATCH = 6, 64
+EDGE = 8
+"""Pixels next to a cut, of the small picture, that are not judged: there a network sees zeros, not the picture."""
 PEAK = 5e-4
 LIMIT = 2**20
 NAME = "starter-upscaler"
@@ -97,8 +99,9 @@ def as_tensor(pixels: Pixels) -> Tensor:
 
 
 def loss_of(net: nn.Module, small: Pixels, large: Pixels) -> Tensor:
-    """Plain L1, in float32."""
-    return functional.l1_loss(net(as_tensor(small)), as_tensor(large))
+    """Plain L1, in float32, of what lies EDGE pixels or more inside."""
+    inside = (..., slice(EDGE * SCALE, -EDGE * SCALE), slice(EDGE * SCALE, -EDGE * SCALE))
+    return functional.l1_loss(net(as_tensor(small))[inside], as_tensor(large)[inside])
 
 
 @dataclass(slots=True)
@@ -173,9 +176,11 @@ def by_lanczos(small: Pixels) -> Pixels:
 
 @torch.inference_mode()
 def by_network(net: nn.Module, small: Pixels) -> Pixels:
-    """(H, W, 3) to (2H, 2W, 3)."""
-    made: Tensor = net(as_tensor(small[None]))[0].clamp(0, 1) * 255
-    return np.asarray(made.round().to(torch.uint8).permute(1, 2, 0).numpy())
+    """(H, W, 3) to (2H, 2W, 3), the picture's rim continued outwards as the studio does."""
+    around = np.pad(small, ((EDGE, EDGE), (EDGE, EDGE), (0, 0)), mode="edge")
+    made: Tensor = net(as_tensor(around[None]))[0].clamp(0, 1) * 255
+    cut = made[:, EDGE * SCALE : -EDGE * SCALE, EDGE * SCALE : -EDGE * SCALE]
+    return np.asarray(cut.round().to(torch.uint8).permute(1, 2, 0).numpy())
 
 
 def measure(work: Path, *, net: nn.Module | None = None, count: int | None = None) -> dict[str, float]:

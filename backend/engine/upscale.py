@@ -29,6 +29,10 @@ from backend.upscalers import LATENT, PIXEL
 MOST_PASSES = 3
 """Times a network may be applied to reach the wanted size; what is then missing is resampled (as A1111 1.10.1 does)."""
 
+RIM = 8
+"""Pixels by which a tile is continued outwards before a network sees it. Convolutions take what lies outside for
+black, and would leave a frame a few pixels wide on a light ground."""
+
 _RESAMPLE = {"Lanczos": Image.Resampling.LANCZOS, "Nearest": Image.Resampling.NEAREST}
 _LATENT: Mapping[str, Mapping[str, Any]] = {
     "Latent": {"mode": "bilinear", "antialias": False},
@@ -161,10 +165,12 @@ def _pass(
 
 def _enlarged(part: Pixels, upscaler: LoadedUpscaler) -> NDArray[np.float32]:
     """(h, w, 3) to (h*scale, w*scale, 3), 0..255."""
+    around = np.pad(part, ((RIM, RIM), (RIM, RIM), (0, 0)), mode="edge")
+    inside = slice(RIM * upscaler.scale, -RIM * upscaler.scale)
     with torch.inference_mode():
-        row = torch.from_numpy(np.ascontiguousarray(part)).permute(2, 0, 1)[None]
+        row = torch.from_numpy(around).permute(2, 0, 1)[None]
         image: Tensor = upscaler.net(row.to(upscaler.device, upscaler.dtype) / 255)
-        return (image[0].float() * 255).permute(1, 2, 0).cpu().numpy()
+        return (image[0, :, inside, inside].float() * 255).permute(1, 2, 0).cpu().numpy()
 
 
 def _spans(length: int, tile: int, overlap: int) -> Iterator[tuple[int, int]]:

@@ -9,12 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.unit.training.command import asked, said
 from training import __main__ as command
 from training import autoencoder, data, geometry, learned, prepared, progress, running, stages
 from training.control_hints import KINDS
@@ -79,17 +81,6 @@ def trained(folder: Path, *, resume: bool, until: int, monkeypatch: pytest.Monke
     return shown
 
 
-def asked(*arguments: str | Path) -> int:
-    return command.main([str(argument) for argument in arguments])
-
-
-def said(capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line on stderr."""
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1
-    return lines[0]
-
-
 # ---- geometries
 
 
@@ -139,6 +130,25 @@ def test_a_resumed_run_draws_what_an_uninterrupted_one_draws(work: Path, monkeyp
     assert len(first) == 2 and len(then) == 4 and facts["step"] == 6
     assert all(torch.equal(one, other) for one, other in zip(whole, first + then, strict=True))
     assert all(torch.allclose(value, again[f"module.{name}"], atol=1e-5) for name, value in kept.items())
+
+
+class LastChannelFirst(torch.autograd.Function):
+    """Changes nothing; its gradient lies in memory as those of float32 convolutions may."""
+
+    @staticmethod
+    def forward(_context: Any, weight: torch.Tensor) -> torch.Tensor:
+        return weight.clone()
+
+    @staticmethod
+    def backward(_context: Any, *gradients: torch.Tensor) -> torch.Tensor:
+        return gradients[0].to(memory_format=torch.channels_last)
+
+
+def test_a_step_moves_every_weight_against_its_own_gradient() -> None:
+    weight, towards = nn.Parameter(torch.zeros(4, 3, 5, 2)), torch.randn(4, 3, 5, 2)
+    run = running.begin(nn.ParameterList([weight]), minutes=1, peak=1e-3, weight_decay=0)
+    run.advance(lambda: -(LastChannelFirst.apply(weight) * towards).sum())
+    assert torch.equal(torch.sign(weight), torch.sign(towards))
 
 
 def test_a_checkpoint_from_before_random_states_were_kept_still_goes_on(tmp_path: Path) -> None:

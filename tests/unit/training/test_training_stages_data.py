@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training import __main__ as command
+from tests.unit.training.command import asked, said
 from training import data, progress
 from training.errors import BadInput, CannotWrite, MissingFile
 
@@ -54,16 +54,6 @@ def tarballs(tmp_path: Path) -> Path:
     chars = json.dumps({code: code for code in CODES}).encode()
     pack(folder, data.PACKAGES["classic"], {"icons.json": json.dumps(icons).encode(), "chars.json": chars})
     return folder
-
-
-def asked(*arguments: str | Path) -> int:
-    return command.main([str(argument) for argument in arguments])
-
-
-def said(capsys: pytest.CaptureFixture[str]) -> str:
-    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1
-    return lines[0]
 
 
 def no_npm(*_: object, **__: object) -> None:

@@ -46,7 +46,7 @@ def net(work: Path) -> upscaler.Compact:
     """After two steps, the second of which resumed what the first had saved."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(upscaler, "BATCH", 2)
-        patch.setattr(upscaler, "PATCH", 16)
+        patch.setattr(upscaler, "PATCH", 24)
         upscaler.train(work, minutes=0.0, seed=0, resume=False)
         upscaler.train(work, minutes=0.0, seed=0, resume=True)
     return upscaler.trained(work)
@@ -107,11 +107,11 @@ def test_some_steps_lower_the_loss(work: Path) -> None:
     small, large = Scenes.read(work, held=False).draw(4, 24, np.random.default_rng(0))
     run = running.begin(upscaler.Compact(8, 1), minutes=1, peak=2e-2)
     losses = []
-    for _ in range(30):
+    for _ in range(60):
         run.advance(lambda: upscaler.loss_of(run.module, small, large))
         with torch.no_grad():
             losses.append(float(upscaler.loss_of(run.module, small, large)))
-    assert losses[-1] < 0.95 * losses[0]
+    assert losses[-1] < 0.9 * losses[0]
 
 
 def test_psnr_and_ssim_are_those_of_the_literature() -> None:

@@ -14,16 +14,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from backend.settings import Settings
 from tests.unit.webui.fakes import FakeDesk
-from tests.unit.webui.live import Watch, chromium, serving, tab
+from tests.unit.webui.live import Watch, serving, tab
 from webui.app import create_app
 
 SHOTS = os.environ.get("SIGNET_SCREENSHOTS")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from backend.settings import Settings
 from backend.types import ModelInfo, Principal
 from tests.support.library import FewModels
 from tests.unit.webui.fakes import MODEL, FakeDesk
-from tests.unit.webui.live import Watch, chromium, serving, until
+from tests.unit.webui.live import Watch, serving, until
 from webui.app import create_app
 
 CANNY = replace(MODEL, id="control_v11p_sd15_canny", title="control_v11p_sd15_canny", kind="controlnet")
@@ -31,12 +31,6 @@ class ControlModels(FewModels):
 
     def fits(self, addition: ModelInfo, model: ModelInfo) -> str:
         return "" if addition.family == model.family else f"it is for {addition.family}"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

@@ -16,14 +16,8 @@ from backend.settings import Settings
 from backend.types import Principal
 from tests.support.toy_audits import toy_audits
 from tests.unit.webui.fakes import FakeDesk
-from tests.unit.webui.live import Watch, chromium, serving
+from tests.unit.webui.live import Watch, serving
 from webui.app import create_app
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
