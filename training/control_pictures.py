@@ -24,7 +24,8 @@ from training.everyday import EVERYDAY
 
 FOLDER = "control"
 PART = 64  # pictures in a file
-UNWORDED = 0.3  # share of pictures shown without their caption, so that hints must speak for themselves
+UNWORDED = 0.25  # share of pictures shown without their caption, so that hints must speak for themselves
+SWAPPED = 0.25  # share shown with the caption of another picture, so that hints are heard against words
 HELD_CONCEPTS = 16
 
 
@@ -143,9 +144,11 @@ class Pictures:
         return cls(*(torch.cat([part[name] for part in parts]) for name in ("latents", "states", "pictures")))
 
     def draw(self, count: int, nothing: Tensor, hint: Callable[[Pixels], Pixels]) -> tuple[Tensor, Tensor, Tensor]:
-        """Random latents, states (some of them `nothing`) and hints (B, 3, 128, 128), each drawn by `hint`."""
+        """Random latents, states (some of another picture, some `nothing`), hints (B, 3, 128, 128) drawn by `hint`."""
         chosen = torch.randint(0, len(self.latents), (count,))
         states = self.states[chosen].float()
+        swapped = torch.rand(count) < SWAPPED
+        states[swapped] = states[torch.randperm(count)][swapped]
         states[torch.rand(count) < UNWORDED] = nothing
         hints = [hint(self.pictures[row].numpy()) for row in chosen]
         return self.latents[chosen].float(), states, as_hints(hints)

@@ -20,7 +20,7 @@ from training.geometry import SMALL, Geometry
 PATCH = 4  # preview pixels per latent pixel and side
 LIMIT = 31 * 2**20  # bytes
 FULL_LIMIT = 60 * 2**20  # of the geometry "full"
-KEPT = ("README.md",)
+KEPT = ("README.md", "signet.json")
 
 
 class TooLarge(TrainingError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def draw(
     return pictures
 
 
-def arrange(pictures: list[Image.Image], captions: list[str], *, columns: int = COLUMNS) -> Image.Image:
+def arrange(pictures: Sequence[Image.Image], captions: Sequence[str], *, columns: int = COLUMNS) -> Image.Image:
     """Pictures in rows, each with its caption below."""
     width, height = pictures[0].size
     rows = -(-len(pictures) // columns)
