@@ -61,7 +61,7 @@ def verdicts(short: bool = False) -> list[Verdict]:
     stock: Any = StableDiffusionPipeline.from_pretrained(STARTER, dtype=torch.float32)
     stock.set_progress_bar_config(disable=True)
     requests = [
-        _request(info, prompt, steps, sampler, cfg, 100 + number)
+        request(info, prompt, steps, sampler, cfg, 100 + number)
         for number, (prompt, steps, sampler, cfg) in enumerate(MIXED)
     ]
 
@@ -72,9 +72,9 @@ def verdicts(short: bool = False) -> list[Verdict]:
     def theirs() -> list[Pixels]:
         return [_stock.picture(stock, request) for request in requests]
 
-    _gate(ours(), theirs())
+    gate(ours(), theirs())
     steps = 100 if short else 200
-    long = _request(info, "a house", steps + CHUNK * WARM_UP, "Euler", 6.0, 7)
+    long = request(info, "a house", steps + CHUNK * WARM_UP, "Euler", 6.0, 7)
     clock.running = True
     studio.make(work("long", info, long))
     clock.running = False
@@ -122,7 +122,8 @@ class _Clock:
         return of_pairs(self._pairs[WARM_UP - 1 :])
 
 
-def _request(info: ModelInfo, prompt: str, steps: int, sampler: str, cfg: float, seed: int) -> GenerationRequest:
+def request(info: ModelInfo, prompt: str, steps: int, sampler: str, cfg: float, seed: int) -> GenerationRequest:
+    """As both sides are asked: the model's own size, the schedule its scheduler would take."""
     side = info.native_size
     return GenerationRequest(
         prompt=prompt, steps=steps, sampler=sampler, schedule="Automatic", cfg=cfg, seed=seed, model=info.id,
@@ -130,7 +131,8 @@ def _request(info: ModelInfo, prompt: str, steps: int, sampler: str, cfg: float,
     )  # fmt: skip
 
 
-def _gate(ours: Sequence[Pixels], theirs: Sequence[Pixels]) -> None:
+def gate(ours: Sequence[Pixels], theirs: Sequence[Pixels]) -> None:
+    """Stops the benchmark unless the pictures are the same but for rounding."""
     apart = [int(np.abs(mine.astype(int) - other).max()) for mine, other in zip(ours, theirs, strict=True)]
     if max(apart) > SAME:
         raise SystemExit(f"gate: a picture differs from the stock pipeline's by {max(apart)} grey levels ({apart})")

@@ -97,15 +97,16 @@ def inpaint(studio: Studio) -> None:
 
 
 def upscale(studio: Studio) -> None:
-    tree = studio.make("a green tree", seed=5)
-    start = {"mode": "upscale", "init_image": studio.result(tree), "seed": 5}
-    large = studio.make("a green tree", **start, upscale={"scale": 2})
-    sharper = studio.make("a green tree", **start, upscale={"scale": 2, "upscaler": "starter-upscaler"})
+    said = "a panda, flat style"
+    panda = studio.make(said, seed=5)
+    start = {"mode": "upscale", "init_image": studio.result(panda), "seed": 5}
+    large = studio.make(said, **start, upscale={"scale": 2})
+    sharper = studio.make(said, **start, upscale={"scale": 2, "upscaler": "starter-upscaler"})
     tiled = {"scale": 2, "diffusion": True, "tile": SIDE, "overlap": 32}
-    painted = studio.make("a green tree", **start, denoise=0.3, upscale=tiled)
-    hires = studio.make("a green tree", seed=5, hires={"scale": 2, "denoise": 0.45, "upscaler": "Lanczos"})
+    painted = studio.make(said, **start, denoise=0.3, upscale=tiled)
+    hires = studio.make(said, seed=5, hires={"scale": 2, "denoise": 0.45, "upscaler": "Lanczos"})
     columns = ["128 px", "Lanczos x2", "starter-upscaler x2", "tiled diffusion x2", "hires fix"]
-    studio.sheet("upscale", [[tree, large, sharper, painted, hires]], columns)
+    studio.sheet("upscale", [[panda, large, sharper, painted, hires]], columns)
 
 
 def control(studio: Studio) -> None:

@@ -82,5 +82,5 @@ def test_pictures_follow_the_edges_they_are_given_whatever_they_show(guided: Gui
     assert np.mean(followed) > LEAST
 
 
-LEAST = 0.5
+LEAST = 0.6
 """Mean F1 that the shipped net has to reach on shapes it was not trained on."""

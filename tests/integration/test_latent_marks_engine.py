@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy.stats import combine_pvalues
 
 from backend import images
 from backend.engine import latent_mark
@@ -198,17 +199,22 @@ def test_the_way_up_ends_at_the_highest_level_of_the_model() -> None:
 
 
 @pytest.mark.parametrize("method", ["gaussian-shading", "tree-ring"])
-def test_a_mark_in_a_picture_of_the_starter_is_found_after_jpeg_and_under_no_other_key(
+def test_a_mark_in_pictures_of_the_starter_is_found_after_jpeg_and_under_no_other_key(
     starter: ModelInfo, method: str
 ) -> None:
     bench = Bench(mark=open_latent_mark(method, KEY))
-    (sealed,) = bench.make(make_work("job", starter, **STRAWBERRY, seed=11)).values()
-    pixels = images.decode(sealed.data, max_pixels=1 << 20).pixels
-    answer = ask(bench, Ask("ask", starter, images.encode_preview(pixels, 75), steps=10))["ask"]
+    found, strange = [], []
+    for seed in (11, 12, 13):
+        (sealed,) = bench.make(make_work("job", starter, **STRAWBERRY, seed=seed)).values()
+        pixels = images.decode(sealed.data, max_pixels=1 << 20).pixels
+        answer = ask(bench, Ask("ask", starter, images.encode_preview(pixels, 75), steps=10))["ask"]
+        assert answer.latent is not None
+        for key, values in ((KEY, found), (OTHER, strange)):
+            values.append(open_latent_mark(method, key).evidence(answer.latent, [seed]).p_value)
     bench.close()
-    assert answer.latent is not None
-    assert open_latent_mark(method, KEY).evidence(answer.latent, [11]).p_value < 1e-6
-    assert open_latent_mark(method, OTHER).evidence(answer.latent, [11]).p_value > 1e-3
+    assert max(found) < 1e-4
+    assert combine_pvalues(found).pvalue < 1e-12  # an 8 x 8 latent has room for little: one ring alone says less
+    assert combine_pvalues(strange).pvalue > 1e-3
 
 
 def test_the_whole_way_from_a_settings_choice_to_what_verify_says(starter: ModelInfo, tmp_path: Path) -> None:
