@@ -156,7 +156,7 @@ def card(hits: dict[str, int], n: int, size: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     shown = Path("docs/starter/frosty-look.png")
-    parser = options("training.concept", __doc__, folder="embeddings", seed=SETTINGS.seed, sheet=shown)
+    parser = options("training.concept", __doc__, folder="embeddings", seed=SETTINGS.seed, shown=shown)
     asked = parser.parse_args(arguments)
     torch.set_num_threads(asked.threads)
     if asked.card:

@@ -266,7 +266,7 @@ def show_pictures(pictures: Sequence[Image.Image], captions: Sequence[str], show
     sheet.arrange(pictures, captions, columns=len(PROMPTS)).save(shown, optimize=True)
 
 
-def options(module: str, doc: str | None, *, folder: str, seed: int, sheet: Path) -> argparse.ArgumentParser:
+def options(module: str, doc: str | None, *, folder: str, seed: int, shown: Path) -> argparse.ArgumentParser:
     """What the commands that train with the studio's own trainer have in common; results go to OUT/`folder`."""
     parser = argparse.ArgumentParser(
         prog=f"python -m {module}", description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -279,7 +279,7 @@ def options(module: str, doc: str | None, *, folder: str, seed: int, sheet: Path
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--card", action="store_true", help="measure what lies in FOLDER and write its card")
-    parser.add_argument("--sheet", type=Path, default=sheet, help="where --card draws")
+    parser.add_argument("--sheet", type=Path, default=shown, help="where --card draws")
     return parser
 
 
@@ -365,7 +365,7 @@ def measure(work: Path, model: Path, out: Path, shown: Path) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     shown = Path("docs/starter/styles.png")
-    parser = options("training.styles", __doc__, folder="loras", seed=SETTINGS.seed, sheet=shown)
+    parser = options("training.styles", __doc__, folder="loras", seed=SETTINGS.seed, shown=shown)
     parser.add_argument(
         "--only", action="append", choices=tuple(STYLES), default=[], help="this style; may be repeated"
     )

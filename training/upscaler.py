@@ -30,6 +30,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from backend.engine.upscale import RIM
 from backend.types import Pixels
 from training import running
 from training.upscaler_pictures import FOLDER, INPUTS, SIZE, Scenes, prepare
@@ -37,8 +38,6 @@ from training.upscaler_pictures import FOLDER, INPUTS, SIZE, Scenes, prepare
 SCALE = 2
 FEATURES, LAYERS = 32, 8
 BATCH, PATCH = 6, 64
-EDGE = 8
-"""Pixels next to a cut, of the small picture, that are not judged: there a network sees zeros, not the picture."""
 PEAK = 5e-4
 LIMIT = 2**20
 NAME = "starter-upscaler"
@@ -99,8 +98,8 @@ def as_tensor(pixels: Pixels) -> Tensor:
 
 
 def loss_of(net: nn.Module, small: Pixels, large: Pixels) -> Tensor:
-    """Plain L1, in float32, of what lies EDGE pixels or more inside."""
-    inside = (..., slice(EDGE * SCALE, -EDGE * SCALE), slice(EDGE * SCALE, -EDGE * SCALE))
+    """Plain L1, in float32, of what lies RIM pixels or more inside: nearer to a cut a network sees zeros."""
+    inside = (..., slice(RIM * SCALE, -RIM * SCALE), slice(RIM * SCALE, -RIM * SCALE))
     return functional.l1_loss(net(as_tensor(small))[inside], as_tensor(large)[inside])
 
 
@@ -177,9 +176,9 @@ def by_lanczos(small: Pixels) -> Pixels:
 @torch.inference_mode()
 def by_network(net: nn.Module, small: Pixels) -> Pixels:
     """(H, W, 3) to (2H, 2W, 3), the picture's rim continued outwards as the studio does."""
-    around = np.pad(small, ((EDGE, EDGE), (EDGE, EDGE), (0, 0)), mode="edge")
+    around = np.pad(small, ((RIM, RIM), (RIM, RIM), (0, 0)), mode="edge")
     made: Tensor = net(as_tensor(around[None]))[0].clamp(0, 1) * 255
-    cut = made[:, EDGE * SCALE : -EDGE * SCALE, EDGE * SCALE : -EDGE * SCALE]
+    cut = made[:, RIM * SCALE : -RIM * SCALE, RIM * SCALE : -RIM * SCALE]
     return np.asarray(cut.round().to(torch.uint8).permute(1, 2, 0).numpy())
 
 

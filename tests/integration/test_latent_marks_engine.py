@@ -198,9 +198,9 @@ def test_the_way_up_ends_at_the_highest_level_of_the_model() -> None:
     assert plan.moves[-1].sigma * plan.moves[-1].x == pytest.approx(table.sigma_max)
 
 
-@pytest.mark.parametrize("method", ["gaussian-shading", "tree-ring"])
+@pytest.mark.parametrize(("method", "alone"), [("gaussian-shading", 1e-6), ("tree-ring", 1e-4)])
 def test_a_mark_in_pictures_of_the_starter_is_found_after_jpeg_and_under_no_other_key(
-    starter: ModelInfo, method: str
+    starter: ModelInfo, method: str, alone: float
 ) -> None:
     bench = Bench(mark=open_latent_mark(method, KEY))
     found, strange = [], []
@@ -212,7 +212,7 @@ def test_a_mark_in_pictures_of_the_starter_is_found_after_jpeg_and_under_no_othe
         for key, values in ((KEY, found), (OTHER, strange)):
             values.append(open_latent_mark(method, key).evidence(answer.latent, [seed]).p_value)
     bench.close()
-    assert max(found) < 1e-4
+    assert max(found) < alone
     assert combine_pvalues(found).pvalue < 1e-12  # an 8 x 8 latent has room for little: one ring alone says less
     assert combine_pvalues(strange).pvalue > 1e-3
 
