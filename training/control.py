@@ -47,7 +47,7 @@ license: apache-2.0
 
 A small ControlNet for the starter model, at 128 x 128 pixels: pictures follow {shown}.
 It is a copy of the denoiser's encoder without attention to words, 2.9 million weights, made by
-`python -m training.control --kind {kind}` and loaded by diffusers as any other `ControlNetModel`.
+`python -m training.control train --kind {kind}` and loaded by diffusers as any other `ControlNetModel`.
 
 {measured}
 
