@@ -14,52 +14,25 @@ import pytest
 
 from backend import images
 from backend.settings import ROOT
-from backend.types import Job, Principal, VerifyReport
+from backend.types import Principal
 from tests.support.drawings import shapes
 from tests.support.pictures import mask
-from webui.compose import Services, open_services
-from webui.options import read_settings
-
-SIDE = 128
-PLAIN: dict[str, Any] = {"steps": 6, "sampler": "Euler a", "cfg": 4.0, "seed": 7}
+from tests.support.whole import SIDE, Whole, open_whole, shown
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("data")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+    with open_whole(tmp_path_factory.mktemp("data"), steps=6, sampler="Euler a", cfg=4.0, seed=7) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
-def studio(data: Path) -> Iterator[Services]:
-    with open_services(read_settings(data=data, offline=True), principal_source="cli") as services:
-        yield services
-
-
-def made(studio: Services, **fields: Any) -> tuple[Job, VerifyReport, images.Decoded]:
-    service = studio.service
-    job = service.wait(service.submit({**PLAIN, **fields}, studio.principal).id, 120)
-    assert job.state == "done", job.problem
-    (record,) = service.of_job(job.id)
-    file = service.file(record.id, Principal()).read_bytes()
-    return job, service.verify(file), images.decode(file, max_pixels=1 << 22)
-
-
-@pytest.fixture(scope="module")
-def apple(studio: Services) -> str:
-    """A picture of the studio's own, to start from."""
-    service = studio.service
-    job = service.wait(service.submit({**PLAIN, "prompt": "a red apple"}, studio.principal).id, 120)
-    return service.library.put(service.file(service.of_job(job.id)[0].id, Principal()).read_bytes()).id
-
-
-@pytest.fixture(scope="module")
-def brought(studio: Services, apple: str) -> dict[str, str]:
-    """Pictures to name in requests."""
-    put = studio.service.library.put
+def brought(studio: Whole) -> dict[str, str]:
+    """Pictures to name in requests; the apple is the studio's own."""
     return {
-        "apple": apple,
-        "mask": put(images.encode_png(mask(SIDE, SIDE, (0, 64, SIDE, SIDE)))).id,
-        "disc": put(images.encode_png(shapes(SIDE)["disc"])).id,
+        "apple": studio.put(studio.make(prompt="a red apple").file),
+        "mask": studio.put(images.encode_png(mask(SIDE, SIDE, (0, 64, SIDE, SIDE)))),
+        "disc": studio.put(images.encode_png(shapes(SIDE)["disc"])),
     }
 
 
@@ -103,31 +76,31 @@ def named(value: Any, brought: dict[str, str]) -> Any:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_picture_of_every_mode_is_sealed_and_verifies(studio: Services, brought: dict[str, str], mode: str) -> None:
+def test_a_picture_of_every_mode_is_sealed_and_verifies(studio: Whole, brought: dict[str, str], mode: str) -> None:
     fields, (width, height), ingredients = MODES[mode]
-    job, report, picture = made(studio, **named(fields, brought))
-    assert picture.pixels.shape == (height, width, 3)
-    assert picture.pixels.std() > 5
+    made = studio.make(**named(fields, brought))
+    report = studio.verify(made)
+    assert made.pixels.shape == (height, width, 3)
+    assert made.pixels.std() > 5
     assert report.c2pa.state == "valid" and report.c2pa.ours, report.c2pa.failures
     assert report.watermark.found
     assert report.history.match == "exact"
     assert len([each for each in report.c2pa.ingredients if each.kind == "file"]) == ingredients
-    (record,) = studio.service.of_job(job.id)
-    assert record.passport.inspection.state == "clean"
+    assert made.record.passport.inspection.state == "clean"
 
 
-def test_what_inpainting_leaves_alone_differs_by_the_mark_only(studio: Services, brought: dict[str, str]) -> None:
-    before = images.decode(studio.service.library.input(brought["apple"]).path.read_bytes(), max_pixels=1 << 22).pixels
-    _, _, picture = made(studio, **named({**MODES["inpaint"][0], "denoise": 1.0}, brought))
-    change = np.abs(picture.pixels.astype(int) - before)
+def test_what_inpainting_leaves_alone_differs_by_the_mark_only(studio: Whole, brought: dict[str, str]) -> None:
+    after = studio.make(**named({**MODES["inpaint"][0], "denoise": 1.0}, brought)).pixels
+    change = np.abs(after.astype(int) - shown(studio.input(brought["apple"])))
     assert change[:32].mean() < 6  # far from the mask: the invisible mark
     assert change[72:].mean() > 15  # under it: another picture
 
 
-def test_a_sheet_of_a_plot_is_sealed_with_its_cells_as_ingredients(studio: Services) -> None:
-    service = studio.service
+def test_a_sheet_of_a_plot_is_sealed_with_its_cells_as_ingredients(studio: Whole) -> None:
+    service = studio.services.service
     arguments = {"x": {"axis": "CFG", "values": "2,4"}, "y": {"axis": "Seed", "values": "1,2"}}
-    ticket = service.plans.submit("xyz", {**PLAIN, "prompt": "a red heart"}, arguments, studio.principal)
+    fields = {**studio.plain, "prompt": "a red heart"}
+    ticket = service.plans.submit("xyz", fields, arguments, studio.services.principal)
     job = service.wait(ticket.grids[0].id, 240)
     assert job.state == "done", job.problem
     report = service.verify(service.file(service.of_job(job.id)[0].id, Principal()).read_bytes())
@@ -135,11 +108,11 @@ def test_a_sheet_of_a_plot_is_sealed_with_its_cells_as_ingredients(studio: Servi
     assert len([each for each in report.c2pa.ingredients if each.kind == "file"]) == 4
 
 
-def test_the_command_line_does_it_too(tmp_path: Path, studio: Services, brought: dict[str, str]) -> None:
+def test_the_command_line_does_it_too(tmp_path: Path, studio: Whole, brought: dict[str, str]) -> None:
     start = tmp_path / "apple.png"
-    start.write_bytes(studio.service.library.input(brought["apple"]).path.read_bytes())
+    start.write_bytes(studio.input(brought["apple"]))
     drawn = tmp_path / "disc.png"
-    drawn.write_bytes(studio.service.library.input(brought["disc"]).path.read_bytes())
+    drawn.write_bytes(studio.input(brought["disc"]))
     own = tmp_path / "data"
     for arguments in (
         ["a green apple", "--init", str(start), "--denoise", "0.6"],
