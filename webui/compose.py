@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from backend import images
+from backend.dispatch import Stores
 from backend.errors import SignetError, Unavailable
 from backend.hooks import names_of
 from backend.journal import Journal
@@ -19,7 +20,7 @@ from backend.latents import LatentDesk
 from backend.meaning import MeaningDesk
 from backend.models.catalog import Catalog
 from backend.models.hashes import Hasher
-from backend.service import Service, Stores
+from backend.service import Service
 from backend.settings import Settings
 from backend.storage import Storage, lock_folder
 from backend.supervisor import Supervisor

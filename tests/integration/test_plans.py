@@ -11,6 +11,7 @@ import pytest
 
 from backend import wire
 from backend.errors import Busy, InvalidParameter, NotFound, Problem, Refused, UnknownModel
+from backend.hooks import NoHooks
 from backend.plans import PlanTicket
 from backend.types import Job, Principal, SourceImage, Verdict
 from tests.support.bench import Bench
@@ -184,9 +185,8 @@ def test_a_picture_that_was_deleted_meanwhile_leaves_its_place_empty(ready: Stud
 
 
 def test_hooks_hear_of_pictures_and_ends(data: Path) -> None:
-    studio = Studio(data)
     heard: list[Any] = []
-    studio.service._hooks = Told(heard)
+    studio = Studio(data, Told(heard))
     studio.ready()
     job = studio.submit()
     assert job.request.prompt == "a cat on a mat"
@@ -197,7 +197,7 @@ def test_hooks_hear_of_pictures_and_ends(data: Path) -> None:
     studio.close()
 
 
-class Told:
+class Told(NoHooks):
     """Hooks that write down what they are told."""
 
     def __init__(self, heard: list[Any]) -> None:

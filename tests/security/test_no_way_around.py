@@ -503,8 +503,7 @@ def test_an_interrupted_job_is_read_again_under_the_policy_now_in_force(personal
     service = personal.service
     service.pause(True)
     job_id = posted(web, "/api/v1/jobs", {**PLAIN, "prompt": "a red apple", "film": [1]})["id"]
-    with service._lock:
-        service._settle(job_id, "interrupted")
+    service._dispatch.settle(job_id, "interrupted")
     assert web.put("/api/v1/policy", json={"profile": "classroom"}).status_code == 200
     service.pause(False)
     assert web.post(f"/api/v1/jobs/{job_id}/resume", json={}).status_code == 202

@@ -395,7 +395,7 @@ def test_a_job_that_was_admitted_once_is_read_again_when_it_goes_on(studio: Serv
     service = studio.service
     service.trust.change_policy({"profile": "personal"}, Principal())
     job_id = web.post("/api/v1/jobs", json={**PLAIN, "prompt": f"a {WORD}"}).json()["id"]
-    service._settle(job_id, "interrupted")
+    service._dispatch.settle(job_id, "interrupted")
     service.trust.change_policy({"profile": "shared"}, Principal())
     watch = Watch(studio)
     reply = web.post(f"/api/v1/jobs/{job_id}/resume", json={})

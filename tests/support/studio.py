@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from backend import wire
+from backend.dispatch import Stores
 from backend.errors import Problem, Refused, UnreadableModel
-from backend.hooks import names_of
+from backend.hooks import Hooks, names_of
 from backend.inputs import InputStore
 from backend.journal import Journal
 from backend.library import LibraryDesk
-from backend.service import Service, Stores
+from backend.service import Service
 from backend.settings import Settings
 from backend.storage import Storage
 from backend.types import (
@@ -113,7 +114,7 @@ def sealed(job: Job, index: int) -> SealedImage:
 class Studio:
     """Open it again on the same folder to see what a restart finds. `options` are settings."""
 
-    def __init__(self, data: Path, **options: Any) -> None:
+    def __init__(self, data: Path, hooks: Hooks | None = None, **options: Any) -> None:
         settings = Settings(data=data, default_model="tiny", **{"disk_reserve_mb": 0, **options})
         self.database: Database = open_database(f"sqlite:///{data / 'signet.db'}")
         self.jobs, self.history = SqlJobs(self.database), SqlHistory(self.database)
@@ -124,7 +125,7 @@ class Studio:
         stores = Stores(self.jobs, self.history, self.storage, journal)
         catalog: Any = self.catalog
         self.library = LibraryDesk(settings, catalog, InputStore(settings.inputs, 1 << 30, 1 << 22))
-        hooks = open_extensions(names_of(self.library))
+        hooks = hooks or open_extensions(names_of(self.library))
         self.trust = plain_trust(self.history)
         self.service = Service(
             settings, stores, self.library, FakeAdmission(), FakeVerifier(), self.link, self.trust, hooks
