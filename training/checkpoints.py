@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -16,6 +17,16 @@ from training import progress
 from training.errors import BadInput, MissingFile, cannot_write
 
 SPARE = 2**20  # bytes left free beside a checkpoint
+
+
+def stamp(model: Path) -> str:
+    """Eight digits of an exported model's text tower and denoiser: what was learned for one is stale for another. The
+    autoencoder may change, its latents do not."""
+    digest = hashlib.sha256()
+    for part in ("text_encoder", "unet"):
+        for file in sorted((model / part).glob("*.safetensors")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:8]
 
 
 def save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, object]) -> None:

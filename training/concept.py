@@ -32,9 +32,10 @@ from backend.models.loader import load
 from backend.types import Pixels
 from training import sheet
 from training.captions import COLOURS, Scene, article
+from training.checkpoints import stamp
 from training.data import load as load_art
 from training.pictures import show
-from training.styles import PROMPTS, SEEDS, learn, options, rows_of, show_pictures, stamp
+from training.styles import PROMPTS, SEEDS, learn, options, rows_of, show_pictures
 
 NAME = "frosty-look"
 """No plain word, which would change what people mean by it."""

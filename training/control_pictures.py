@@ -6,7 +6,6 @@ Part 0 of each source is held out of training; in "own" it holds concepts that n
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 from backend.types import Pixels
 from training import denoiser, geometry, running, sheet
 from training.captions import COLOURS, SYNONYMS, article
+from training.checkpoints import stamp
 from training.everyday import EVERYDAY
 
 FOLDER = "control"
@@ -32,10 +32,7 @@ HELD_CONCEPTS = 16
 def place(model: Path, work: Path) -> Path:
     """Where everything lies that belongs to this very model: another text tower or denoiser has other states and
     latents, and a control of it is another control."""
-    digest = hashlib.sha256()
-    for path in sorted(model.rglob("*.safetensors")):
-        digest.update(path.read_bytes())
-    return work / FOLDER / digest.hexdigest()[:8]
+    return work / FOLDER / stamp(model)
 
 
 def prompts(part: int, rng: Random) -> list[str]:

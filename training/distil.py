@@ -13,7 +13,6 @@ the papers do. Paths begin in noise, or where the student's own jumps lead, so t
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -38,6 +37,7 @@ from backend.engine.lora_settings import TrainingSettings
 from backend.models.catalog import Catalog
 from backend.models.loader import LoadedModel, load
 from training import distil_measure, running
+from training.checkpoints import stamp
 from training.distil_paths import GUIDANCE, JUMPS, Paths, captions, guided, jump, lcm, noised, said, spread, walk
 
 STARTER = Path("models/starter")
@@ -99,10 +99,7 @@ def signal_of(model: LoadedModel) -> Tensor:
 
 def place(model: Path, work: Path) -> Path:
     """Where everything lies that belongs to this very model: a LoRA of another one would be stale."""
-    digest = hashlib.sha256()
-    for path in sorted(model.rglob("*.safetensors")):
-        digest.update(path.read_bytes())
-    return work / FOLDER / digest.hexdigest()[:8]
+    return work / FOLDER / stamp(model)
 
 
 class Student(nn.Module):

@@ -14,7 +14,6 @@ goes on with `--resume` as if it never had been. Checkpoints lie in the work fol
 from __future__ import annotations
 
 import argparse
-import hashlib
 import math
 import os
 import time
@@ -41,6 +40,7 @@ from backend.models.loader import load
 from backend.types import Pixels
 from training import sheet
 from training.captions import Scene, article
+from training.checkpoints import stamp
 from training.data import Record
 from training.data import load as load_art
 from training.pictures import show
@@ -207,12 +207,6 @@ def rows_of(records: Sequence[Record]) -> dict[tuple[str, str], int]:
     """Row of each of THINGS in each kind of art; in order, so that the seed decides everything."""
     found = {(one.label, one.style): row for row, one in enumerate(records) if one.label in THINGS and not one.tone}
     return dict(sorted(found.items()))
-
-
-def stamp(model: Path) -> str:
-    """Digits that tell one denoiser from another: no checkpoint of an old one is taken up by a new one."""
-    weights = (model / "unet" / "diffusion_pytorch_model.safetensors").read_bytes()
-    return hashlib.sha256(weights).hexdigest()[:12]
 
 
 def learn(trainer: Trainer, folder: Path, name: str, until: float, *, resume: bool) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from backend.models.sidecars import Notes
 from tests.support import tiny
 from training import concept, styles
 from training.captions import COLOURS
+from training.checkpoints import stamp
 from training.data import Record, save_records
 from training.styles import STYLES, THINGS, plain
 from webui.options import shipped
@@ -133,10 +135,13 @@ def test_a_making_that_was_stopped_ends_with_the_same_bits(
     assert all(torch.equal(tensor, parts[name]) for name, tensor in whole.items())
 
 
-def test_another_denoiser_has_checkpoints_of_its_own(model: Path, tmp_path: Path) -> None:
+def test_another_denoiser_has_checkpoints_of_its_own_and_another_decoder_has_not(model: Path, tmp_path: Path) -> None:
     other = tiny.save_folder(tiny.pipeline("sd1", seed=1), tmp_path / "starter")
-    assert styles.stamp(model) != styles.stamp(other)
-    assert styles.stamp(model) == styles.stamp(model)
+    assert stamp(model) != stamp(other)
+    decoded = shutil.copytree(model, tmp_path / "decoded")
+    shutil.rmtree(decoded / "vae")
+    shutil.copytree(other / "vae", decoded / "vae")
+    assert stamp(model) == stamp(decoded)
 
 
 def test_what_ships_is_in_the_catalogue_and_takes_no_notes(work: Path, model: Path, tmp_path: Path) -> None:
