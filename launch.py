@@ -4,8 +4,8 @@
     python3 launch.py test               the tests
     python3 launch.py generate PROMPT    a picture without a server
     python3 launch.py verify FILE        what can be said about any picture
-    python3 launch.py VERB --help        more about a verb: serve generate verify models doctor audit keys bench
-                                         test
+    python3 launch.py VERB --help        more about a verb: serve generate verify models doctor audit keys
+                                         bench judge test
 
 Needs nothing but Python 3.11. Each step leaves a stamp in .venv with the hash of what it installed: a second start
 installs nothing, an interrupted one goes on where it stopped. Every message goes to stderr; stdout is the studio's.

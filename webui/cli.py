@@ -121,6 +121,7 @@ def parser() -> argparse.ArgumentParser:
     doctor.add_argument("--settings", action="store_true", help="print the reference of all settings instead")
     bench = verb("bench", "Run the benchmarks: ratios, each behind a check that the result is right.", data=False)
     bench.add_argument("name", nargs="?", metavar="NAME", help="one of them; all but the long ones without a name")
+    verb("judge", "Judge a starter model: draw fixed prompts, print the table; see `judge --help`.", data=False)
     verb("keys", "Look after the keys: show, rotate, install, encrypt, export-ca; see `keys --help`.", data=False)
     verb("audit", "Check prompts, marks, the audit log and bias; see `audit --help`.", data=False)
     verb("test", "Run the tests (any pytest arguments may follow).", data=False)
@@ -140,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     keep_quiet()  # launch.py does so too; whoever starts this module by itself gets the same
     signal.signal(signal.SIGTERM, _leave)  # so that every `with` is closed on a polite kill
     try:
-        own = {"audit": _audit, "keys": _keys}.get(given[0])
+        own = {"audit": _audit, "judge": _judge, "keys": _keys}.get(given[0])
         return own(given[1:]) if own else _run(parser().parse_args(given))
     except SignetError as error:
         show_problem(error.problem, as_json="--json" in given)
@@ -196,6 +197,14 @@ def _audit(given: Sequence[str]) -> int:
     unlock(settings)
     with open_log(settings):
         return auditing.run(asked, module, settings)
+
+
+def _judge(given: Sequence[str]) -> int:
+    """In a process of its own: it needs torch, which lives in the engine's and there."""
+    import subprocess
+
+    command = [sys.executable, "-m", "training.judging", *given]
+    return subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False).returncode  # noqa: S603
 
 
 def keys_parser() -> argparse.ArgumentParser:

@@ -40,7 +40,7 @@ def test_help_names_every_verb_at_once() -> None:
     done = run("--help")
     assert done.returncode == 0
     assert time.monotonic() - started < 5
-    for verb in ("serve", "generate", "verify", "models", "doctor", "bench", "test"):
+    for verb in ("serve", "generate", "verify", "models", "doctor", "bench", "judge", "test"):
         assert f"\n    {verb} " in done.stdout
 
 
@@ -61,6 +61,7 @@ def test_the_verb_test_points_to_the_launcher() -> None:
         (["generate"], "PROMPT"),
         (["generate", "x", "--steps", "many"], "invalid int value"),
         (["bench", "no-such"], "There is no benchmark"),
+        (["judge", "--model", "no-such"], "no model_index.json"),
         (["generate", "x", "--bogus"], "See: python3 launch.py --help"),
         (["serve", "--host", "0.0.0.0"], "can be reached by others"),
         (["serve", "--port", "70000"], 'The setting "port" cannot be used'),

@@ -1,9 +1,11 @@
 """Judge a starter model: draw fixed prompts with fixed seeds, print the table, write the contact sheets.
 
-    python -m training.judging --model models/starter --out FOLDER            about 400 pictures
-    python -m training.judging --model models/starter --out FOLDER --full     all of them, about 1,540
-    python -m training.judging --quick                                        100 pictures, to watch a training run
-    python -m training.judging --lora FILE --sampler LCM --steps 4 --guidance 1.5
+    python3 launch.py judge                          about 400 pictures of the model that ships
+    python3 launch.py judge --full --out FOLDER      all of them, about 1,540; table and contact sheets to FOLDER
+    python3 launch.py judge --quick --model FOLDER   100 pictures of another, to watch a training run
+    python3 launch.py judge --lora FILE --sampler LCM --steps 4 --guidance 1.5
+
+`python -m training.judging` is the same.
 
 Needs neither the real art nor the network: what the judge knows of the art lies in `models/judge`.
 """
@@ -21,15 +23,16 @@ from pathlib import Path
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COUNT, QUICK = 400, 100
+MODELS = Path(__file__).resolve().parents[2] / "models"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.judging", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="launch.py judge", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", type=Path, default=Path("models/starter"), help="exported folder to draw from")
-    parser.add_argument("--judge", type=Path, default=Path("models/judge"))
+    parser.add_argument("--model", type=Path, default=MODELS / "starter", help="exported folder to draw from")
+    parser.add_argument("--judge", type=Path, default=MODELS / "judge")
     parser.add_argument("--out", type=Path, help="folder for the sheets, the table and report.json (default: none)")
     parser.add_argument("--sampler", default="Euler a", help="by its studio name, as in training/sheet.py")
     parser.add_argument("--steps", type=int, default=20)
