@@ -67,10 +67,11 @@ license: apache-2.0
 # Starter, four steps
 
 A LoRA for the starter that makes a picture in 4 forwards instead of 40. Use it with the sampler LCM, 4 steps and
-CFG 1 (up to 2), as `<lora:starter-lcm:1>`; CFG 1 needs one forward a step, and the negative prompt has no say in it.
+CFG 1 to 2, as `<lora:starter-lcm:1>`. CFG 1 needs one forward a step, and the negative prompt has no say in it; at 1.5
+pictures are stronger, for two forwards a step. How the judge finds it stands in the starter's card.
 
 - **Made by** `python -m training.distil`: rank {rank} on all attention, linear and convolution layers, {steps} steps
-  in {minutes:.0f} minutes on two CPU cores, {kilobytes} kB in half precision (kohya layout with its metadata).
+  in {minutes:.0f} minutes, {kilobytes} kB in half precision (kohya layout with its metadata).
 - **Method:** latent consistency distillation with the guidance folded in (CFG {guidance:g}), boundary scalings as in
   LCMScheduler; the starter walks its path from noise to picture and the LoRA learns to jump to the path's end, also
   from where its own jumps lead. No art was used, only captions and the starter itself.
@@ -82,7 +83,7 @@ CFG 1 (up to 2), as `<lora:starter-lcm:1>`; CFG 1 needs one forward a step, and 
 
 Distance: root mean square in scaled latents to the nearest of six pictures of the same words by the starter, 20 steps;
 mean of 32 prompts. Detail: mean difference of neighbouring pixels, against the starter's.
-It belongs to these very weights of the starter: with another model, or the starter trained anew, it must be made anew.
+It belongs to this denoiser: for another one it must be made anew.
 """
 
 

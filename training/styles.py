@@ -348,7 +348,7 @@ def measure(work: Path, model: Path, out: Path, shown: Path) -> str:
             f"| `{name}` | {style.trigger} | {style.about} | {style.measured} | {figures} | {survives:.1f} dB |"
         )
         sizes.append(file.stat().st_size)
-        for found, what in ((made.without, "without"), (made.styled, name)):
+        for found, what in ((made.without, "without"), (made.styled, name))[bool(pictures) :]:
             pictures += [Image.fromarray(pixels) for pixels in found[: len(PROMPTS)]]
             captions += [f"{prompt}: {what}" for prompt in PROMPTS]
     show_pictures(pictures, captions, shown)

@@ -11,6 +11,7 @@ and, for English words that no caption has, the vector of the word and the signs
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from training.data import STYLES, Record
 from training.geometry import SMALL, Geometry
 from training.meanings import WIDTH, Meanings
 
+FILE, TAUGHT = "towers.safetensors", "synonyms.safetensors"
 BATCH = 192
 SHARDS = 2
 PEAK = 1.2e-3
@@ -194,7 +196,7 @@ def train(
     sayings = Sayings(records, meanings)
     reading = Reading(len(meanings.signs), shape)
     run = running.begin(reading, minutes=minutes, peak=PEAK, decay=0.995, weight_decay=0.05, device=device, rng=rng)
-    path = work / "towers.safetensors"
+    path = work / FILE
     if resume and path.exists():
         run.resume(path)
     over = run.step > 0 and run.budget.share() >= 1
@@ -214,9 +216,20 @@ def train(
             run.save(path)
 
 
-def load_text(work: Path, shape: Geometry = SMALL) -> CLIPTextModelWithProjection:
-    """The trained text tower (averaged weights), positions that no caption reached filled in."""
-    trained = running.part(running.load(work / "towers.safetensors")[0], "average")
+def stamp(work: Path) -> str:
+    """Tells one trained text tower from another."""
+    return hashlib.sha256((work / FILE).read_bytes()).hexdigest()[:16]
+
+
+def load_text(work: Path, shape: Geometry = SMALL, *, synonyms: bool = True) -> CLIPTextModelWithProjection:
+    """The trained text tower (averaged weights), positions that no caption reached filled in; with the words that it
+    was taught since (`training.synonyms`), if it was, unless told without."""
+    trained = running.part(running.load(work / FILE)[0], "average")
+    taught = work / TAUGHT
+    if synonyms and taught.exists():
+        tensors, facts = running.load(taught)
+        if facts["trunk"] == stamp(work):  # else they are another tower's
+            trained = running.part(tensors, "average")
     tower = geometry.text_tower(shape=shape)
     tower.load_state_dict(running.part(trained, "text"))
     positions = next(value for name, value in tower.named_parameters() if name.endswith("position_embedding.weight"))

