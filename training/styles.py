@@ -348,6 +348,7 @@ def measure(work: Path, model: Path, out: Path, shown: Path) -> str:
             f"| `{name}` | {style.trigger} | {style.about} | {style.measured} | {figures} | {survives:.1f} dB |"
         )
         sizes.append(file.stat().st_size)
+        Image.fromarray(made.styled[SHOWN]).save(file.with_suffix(".preview.png"), optimize=True)
         for found, what in ((made.without, "without"), (made.styled, name))[bool(pictures) :]:
             pictures += [Image.fromarray(pixels) for pixels in found[: len(PROMPTS)]]
             captions += [f"{prompt}: {what}" for prompt in PROMPTS]
