@@ -142,6 +142,7 @@ def measure(model: Path, out: Path, shown: Path) -> str:
     pictures = [one for row in rows.values() for one in row[: len(PROMPTS)]]
     captions = [f"{prompt}: {row}" for row in rows for prompt in PROMPTS]
     show_pictures(pictures, captions, shown)
+    rows["with"][PROMPTS.index("a penguin")].save(file.with_suffix(".preview.png"), optimize=True)
     hits = {row: sum(on_ground(np.asarray(one)) for one in found) for row, found in rows.items()}
     text = card(hits, len(plain), file.stat().st_size)
     (out / "embeddings" / "README.md").write_text(text, encoding="utf-8")

@@ -41,7 +41,10 @@ STAGES = (
         ("decoder.safetensors", "encoder.safetensors", "autoencoder.safetensors"), share=0.18,
     ),
     Stage("towers", "towers", "train", "tokenizer and text tower", ("towers.safetensors",), share=0.12, shards=True),
-    Stage("synonyms", "synonyms", "train", "words that no caption has", ("synonyms.safetensors",), share=0.04),
+    Stage(
+        "synonyms", "synonyms", "train", "words that no caption has",
+        ("synonyms.safetensors",), share=0.04, shards=True,
+    ),
     Stage(
         "denoiser", "denoiser", "train", "the part that draws",
         ("denoiser.safetensors",), share=0.36, shards=True,

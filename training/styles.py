@@ -59,6 +59,8 @@ PROMPTS = (
     "a guitar", "a red heart", "a butterfly",
 )  # fmt: skip
 SEEDS = (7, 8)
+SHOWN = PROMPTS.index("a house")
+"""Which of them is the picture beside a LoRA in the catalogue."""
 INKS = np.array([(24, 32, 84), (214, 56, 74), (250, 178, 92), (255, 240, 205)], np.uint8)
 """Of a poster, from dark to bright; the last one is the paper."""
 SHADES = (75, 140, 225)

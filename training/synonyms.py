@@ -34,6 +34,7 @@ from training.meanings import Meanings, english, vectors
 PEAK = 4e-4
 PAIRS, KEPT, OTHERS = 48, 32, 8
 """Of a batch: captions with a word and with its sign, captions, and captions about words that mean no sign."""
+SHARDS = 2
 WORDS = 40_000
 RARE = 0.1
 """Weight of a word that is not among the WORDS most usual ones."""
@@ -132,11 +133,16 @@ class Tower(nn.Module):
         return states
 
 
-def loss_of(tower: Tower, view: Lens, ids: Tensor, wanted: Tensor) -> Tensor:
-    """Squared error of the states, seen as the denoiser sees them. ids (B, T), wanted (B, T, 256) seen so already."""
+def loss_of(tower: Tower, before: Tower, view: Lens, said: Tensor, meant: Tensor, end: int) -> Tensor:
+    """Squared error of what the tower says of `said`, where `before` said it of `meant`, both ids (B, T) of twins; as
+    the denoiser sees it."""
+    place = places(said, meant, end)
     with running.half(running.device_of(tower)):
-        states = tower(ids)
-    return functional.mse_loss(view.view(states.float()), wanted)
+        with torch.no_grad():
+            wanted = before(meant)
+        states = tower(said)
+    wanted = wanted.gather(1, place[..., None].expand_as(wanted))
+    return functional.mse_loss(view.view(states.float()), view.view(wanted.float()))
 
 
 class Sayings:
@@ -176,15 +182,15 @@ def train(work: Path, *, minutes: float, seed: int, resume: bool, shape: Geometr
     """Trains for `minutes` and leaves `work/synonyms.safetensors`, which `towers.load_text` then reads."""
     torch.manual_seed(seed)
     rng = Random(seed)
-    tokenizer, before = towers.learn_tokenizer(work), towers.load_text(work, shape, synonyms=False)
+    tokenizer = towers.learn_tokenizer(work)
+    before, tower = (Tower(towers.load_text(work, shape, synonyms=False)) for _ in range(2))
     records = data.load(work)[1]
     words = words_of(work, records)
     others = [word for word in Meanings.read(work, records).words if word not in words.signs]
     sayings = Sayings(records, words, others)
-    tower = Tower(towers.load_text(work, shape, synonyms=False).train())
     end = tokenizer.eos_token_id
     with torch.no_grad():
-        view = lens.of(work) or lens.fit(Tower(before)(padded(tokenizer, sayings.kept(512, rng))).flatten(0, 1))
+        view = lens.of(work) or lens.fit(before(padded(tokenizer, sayings.kept(512, rng))).flatten(0, 1))
     run = running.begin(tower, minutes=minutes, peak=PEAK, decay=0.99, weight_decay=0.0, rng=rng)
     path = work / towers.TAUGHT
     if resume and path.exists():
@@ -194,11 +200,8 @@ def train(work: Path, *, minutes: float, seed: int, resume: bool, shape: Geometr
         first, second = sayings.twins(PAIRS, rng)
         same = [*sayings.kept(KEPT, rng), *sayings.other(OTHERS, rng)]
         said, meant = padded(tokenizer, [*first, *same]), padded(tokenizer, [*second, *same])
-        with torch.no_grad(), running.half("cpu"):
-            states = Tower(before)(meant).float()
-        place = places(said, meant, end)
-        wanted = view.view(states.gather(1, place[..., None].expand_as(states)))
-        run.advance(partial(loss_of, tower, view, said, wanted))
+        shards = zip(said.chunk(SHARDS), meant.chunk(SHARDS), strict=True)
+        run.advance(*[partial(loss_of, tower, before, view, *shard, end) for shard in shards])
         if run.step % 25 == 0:
             print(f"synonyms: step {run.step} loss {run.loss:.4f} {run.budget.share():.0%}", flush=True)
         over = run.budget.share() >= 1
