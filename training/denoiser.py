@@ -7,6 +7,7 @@ where a is the share of signal left at a step.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from diffusers import UNet2DConditionModel
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+from transformers import CLIPTokenizer
 
 from training import autoencoder, data, geometry, running, towers
 from training import lens as lenses
@@ -109,6 +111,15 @@ def encode(codec: Codec, pictures: NDArray[np.uint8], planned: list[Shown]) -> T
     return torch.cat(parts)
 
 
+def padded(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
+    """Ids (B, KEPT_TOKENS)."""
+    return torch.as_tensor(
+        tokenizer(
+            list(texts), padding="max_length", max_length=KEPT_TOKENS, truncation=True, return_tensors="pt"
+        ).input_ids
+    )
+
+
 @torch.no_grad()
 def embed(work: Path, said: list[str], *, shape: Geometry = SMALL, device: torch.device | str = "cpu") -> None:
     """Writes the text tower's states of every caption, fp16 (len(said), KEPT_TOKENS, 256), to `work/captions.npy`."""
@@ -116,13 +127,7 @@ def embed(work: Path, said: list[str], *, shape: Geometry = SMALL, device: torch
     extent = (len(said), KEPT_TOKENS, geometry.TEXT_WIDTH)
     pool = np.lib.format.open_memmap(work / POOL, mode="w+", dtype=np.float16, shape=extent)
     for start in range(0, len(said), 128):
-        ids = tokenizer(
-            said[start : start + 128],
-            padding="max_length",
-            max_length=KEPT_TOKENS,
-            truncation=True,
-            return_tensors="pt",
-        ).input_ids
+        ids = padded(tokenizer, said[start : start + 128])
         with running.half(device):
             states = tower(input_ids=ids.to(device)).last_hidden_state
         pool[start : start + 128] = states.float().cpu().numpy()

@@ -351,7 +351,9 @@ def measure(work: Path, model: Path, out: Path, shown: Path) -> str:
         )
         sizes.append(file.stat().st_size)
         Image.fromarray(made.styled[SHOWN]).save(file.with_suffix(".preview.png"), optimize=True)
-        for found, what in ((made.without, "without"), (made.styled, name))[bool(pictures) :]:
+        # What the starter draws without any of them is shown once.
+        bare = [] if pictures else [(made.without, "without")]
+        for found, what in (*bare, (made.styled, name)):
             pictures += [Image.fromarray(pixels) for pixels in found[: len(PROMPTS)]]
             captions += [f"{prompt}: {what}" for prompt in PROMPTS]
     show_pictures(pictures, captions, shown)

@@ -19,12 +19,12 @@ from random import Random
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModelWithProjection
 
 from training import data, lens, running, towers, wordnet
 from training.captions import COLOURS, HUES, Scene, caption, draw_scene
 from training.data import FLAGS, OBJECTS, SYMBOLS, Record
-from training.denoiser import KEPT_TOKENS
+from training.denoiser import padded
 from training.everyday import EVERYDAY
 from training.filter import packages
 from training.geometry import SMALL, Geometry
@@ -76,23 +76,16 @@ def words_of(work: Path, records: Sequence[Record]) -> Words:
     return Words(facts["words"], [RARE if rare else 1.0 for rare in tensors["rare"].tolist()])
 
 
+def called(name: str, record: Record) -> Record:
+    """The sign of `record` under another name, which is all that may be said of it."""
+    return replace(record, label=name, base=name, tags=(), group=OBJECTS)
+
+
 def twins(word: str, record: Record, scene: Scene, rng: Random) -> tuple[str, str]:
     """One caption said twice: of `word`, and of the sign of `record`."""
     seed = rng.random()
-    first, second = (
-        caption(replace(record, label=name, base=name, tags=(), group=OBJECTS), scene, Random(seed), empty=0)
-        for name in (word, record.base)
-    )
+    first, second = (caption(called(name, record), scene, Random(seed), empty=0) for name in (word, record.base))
     return first, second
-
-
-def padded(tokenizer: CLIPTokenizer, texts: Sequence[str]) -> Tensor:
-    """Ids (B, KEPT_TOKENS), as the denoiser's cache has them."""
-    return torch.as_tensor(
-        tokenizer(
-            list(texts), padding="max_length", max_length=KEPT_TOKENS, truncation=True, return_tensors="pt"
-        ).input_ids
-    )
 
 
 def lengths(ids: Tensor, end: int) -> Tensor:
@@ -173,7 +166,7 @@ class Sayings:
         """Captions about words that mean no sign."""
         drawn = rng.choices(self.records, k=count)
         return [
-            caption(replace(record, label=word, base=word, tags=(), group=OBJECTS), Scene(), rng, empty=0)
+            caption(called(word, record), Scene(), rng, empty=0)
             for record, word in zip(drawn, rng.choices(self.others, k=count), strict=True)
         ]
 
@@ -195,6 +188,7 @@ def train(work: Path, *, minutes: float, seed: int, resume: bool, shape: Geometr
     path = work / towers.TAUGHT
     if resume and path.exists():
         run.resume(path)
+    trunk = towers.stamp(work)
     over = run.step > 0 and run.budget.share() >= 1
     while not over:
         first, second = sayings.twins(PAIRS, rng)
@@ -206,4 +200,4 @@ def train(work: Path, *, minutes: float, seed: int, resume: bool, shape: Geometr
             print(f"synonyms: step {run.step} loss {run.loss:.4f} {run.budget.share():.0%}", flush=True)
         over = run.budget.share() >= 1
         if over or run.due(120):
-            run.save(path, trunk=towers.stamp(work))
+            run.save(path, trunk=trunk)

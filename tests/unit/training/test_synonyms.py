@@ -14,7 +14,8 @@ from torch import Tensor
 from training import data, geometry, running, stages, synonyms, towers, wordnet
 from training.captions import Scene
 from training.data import FOOD, STYLES, Record
-from training.synonyms import Tower, lengths, padded, places, twins
+from training.denoiser import padded
+from training.synonyms import Tower, lengths, places, twins
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 
