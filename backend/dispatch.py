@@ -223,9 +223,7 @@ class Dispatch:
             self._fail(job.id, error.problem)
             return
         except Exception:  # noqa: BLE001 - one job that cannot be handed over must not hold up all others
-            trace = new_id()[-8:]
-            _LOG.exception("trace %s", trace)
-            self._fail(job.id, Broken(trace).problem)
+            self._fail(job.id, _unforeseen())
             return
         self._line.drop(job.id)
         self._line.running[job.id] = running
@@ -296,9 +294,7 @@ class Dispatch:
         except SignetError as error:
             problem = error.problem
         except Exception:  # noqa: BLE001 - a failing disk or database must fail this job, not the studio
-            trace = new_id()[-8:]
-            _LOG.exception("trace %s", trace)
-            problem = Broken(trace).problem
+            problem = _unforeseen()
         else:
             if record.handling != "show":  # the newest preview may be of it
                 self.events.drop_preview(job_id)
@@ -359,6 +355,13 @@ class Dispatch:
     def _tell(self, job_id: str, phase: Phase, **what: Any) -> None:
         plain = Event(job_id, 0, phase, **what)
         self.events.add(job_id, lambda seq, preview: replace(plain, seq=seq, preview=preview))
+
+
+def _unforeseen() -> Problem:
+    """What is told of the error just caught that nobody foresaw; the log has it under the same trace."""
+    trace = new_id()[-8:]
+    _LOG.exception("trace %s", trace)
+    return Broken(trace).problem
 
 
 def _does_not_start(detail: str) -> Unavailable:

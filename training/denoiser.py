@@ -37,9 +37,11 @@ GPU_BATCH = 512  # in one shard
 PEAK = 1e-3
 SCENES = 14  # in which an everyday picture is shown; the others in one or a few
 VARIANTS = 1.5  # shown pictures per unit of weight of the others
-PAIRS = 4000
-EVERYDAY_SHARE, PAIR_SHARE = 0.72, 0.10
-"""Of the pictures drawn in training. So little time is enough to learn a few hundred shapes or the colours of many."""
+PAIRS = 30_000
+"""Too many to learn by heart: from 4,000 the denoiser learned those pairs rather than how to draw two things."""
+EVERYDAY_SHARE, PAIR_SHARE = 0.34, 0.55
+"""Of the pictures drawn in training. So little time is enough to learn a few hundred shapes or the colours of many; two
+things at half their size are as much to learn again."""
 KEPT_TOKENS = 33
 """States kept of each caption; from there on all is padding, which says the same at every place."""
 POOL = "captions.npy"
@@ -75,11 +77,14 @@ def plan(records: list[Record], rng: Random) -> tuple[list[Shown], list[float]]:
         else:
             others = (1 - EVERYDAY_SHARE - PAIR_SHARE) * record.weight / of_others
             add(row, max(1, round(VARIANTS * record.weight)), others)
-    styles = {style: [row for row in everyday if records[row].style == style] for style in data.STYLES}
+    signs: dict[str, dict[str, list[int]]] = {}
+    for row in everyday:
+        signs.setdefault(records[row].style, {}).setdefault(records[row].base, []).append(row)
     for _ in range(PAIRS if everyday else 0):
-        left = rng.choice(everyday)
+        # By sign, not by picture: people come in six tones.
+        same_style = list(signs[rng.choice(list(signs))].values())
+        left, beside = (rng.choice(rng.choice(same_style)) for _ in range(2))
         scene = draw_scene(records[left], rng)
-        beside = rng.choice(styles[records[left].style])
         shown.append(Shown(left, Scene(scene.background, "", records[beside].flips and scene.mirrored), beside))
         weights.append(PAIR_SHARE / PAIRS)
     return shown, weights
@@ -139,7 +144,7 @@ def embed(work: Path, said: list[str], *, shape: Geometry = SMALL, device: torch
 def cache(work: Path, *, seed: int, shape: Geometry = SMALL, device: torch.device | str = "cpu") -> None:
     """Leaves `work/latents.safetensors` (scaled latents, draw weights, caption numbers) and the caption pool.
 
-    Caption number 0 is the empty caption; each cached picture has two, the same one twice if it is rare.
+    Caption number 0 is the empty caption; each cached picture has two, the same one twice if it is rare or of a pair.
     """
     rng = Random(seed)
     pictures, records = data.load(work, size=shape.size)
@@ -147,7 +152,7 @@ def cache(work: Path, *, seed: int, shape: Geometry = SMALL, device: torch.devic
     numbers: dict[str, int] = {"": 0}
     choice = np.zeros((len(planned), 2), dtype=np.int64)
     for place, shown in enumerate(planned):
-        for column in range(2 if records[shown.row].weight >= 0.3 else 1):
+        for column in range(2 if records[shown.row].weight >= 0.3 and shown.beside < 0 else 1):
             choice[place, column:] = numbers.setdefault(said_of(shown, records, rng), len(numbers))
     print(f"denoiser: {len(planned)} shown pictures, {len(numbers)} different captions", flush=True)
     embed(work, list(numbers), shape=shape, device=device)

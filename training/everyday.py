@@ -29,6 +29,7 @@ EVERYDAY = frozenset(
     crying face, loudly crying face, angry face, smiling face with sunglasses, smiling face with heart-eyes,
     face with tears of joy, thinking face, sleeping face, nerd face, cowboy hat face, ghost, alien, robot, skull,
     clown face, pile of poo, red heart, broken heart, man, woman, boy, girl, baby, health worker,
-    man health worker, woman health worker
+    man health worker, woman health worker, donkey, jellyfish, squid, scorpion, bacon, bagel, waffle, teapot, anchor,
+    canoe, parachute, kite, saxophone, telephone, desktop computer, bomb, magnet, shield, broom, couch and lamp, door
     """.replace("\n", " ").split(",")
 )

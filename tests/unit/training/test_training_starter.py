@@ -262,7 +262,7 @@ def test_two_signs_stand_side_by_side_and_are_told_in_the_order_seen(work: Path)
     assert turned.index("dog face") < turned.index("red apple")
 
 
-def test_most_pictures_drawn_are_everyday_ones_and_every_sign_is_there() -> None:
+def test_everyday_pictures_are_drawn_in_their_share_and_every_sign_is_there() -> None:
     known = records()
     shown, weights = denoiser.plan(known, Random(0))
     everyday = [w for s, w in zip(shown, weights, strict=True) if known[s.row].base in EVERYDAY and s.beside < 0]
