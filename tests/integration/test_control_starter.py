@@ -47,7 +47,7 @@ def sketched(shape: Pixels) -> Pixels:
 
 CONTROLS = (
     Control("starter-edges", "canny", lambda shape: shape, 0.6),
-    Control("starter-scribble", "scribble", sketched, 0.5),
+    Control("starter-scribble", "scribble", sketched, 0.4),
 )
 
 

@@ -198,13 +198,13 @@ def test_the_way_up_ends_at_the_highest_level_of_the_model() -> None:
     assert plan.moves[-1].sigma * plan.moves[-1].x == pytest.approx(table.sigma_max)
 
 
-@pytest.mark.parametrize(("method", "alone"), [("gaussian-shading", 1e-6), ("tree-ring", 1e-4)])
+@pytest.mark.parametrize(("method", "alone"), [("gaussian-shading", 1e-6), ("tree-ring", 1e-3)])
 def test_a_mark_in_pictures_of_the_starter_is_found_after_jpeg_and_under_no_other_key(
     starter: ModelInfo, method: str, alone: float
 ) -> None:
     bench = Bench(mark=open_latent_mark(method, KEY))
     found, strange = [], []
-    for seed in (11, 12, 13):
+    for seed in range(11, 16):
         (sealed,) = bench.make(make_work("job", starter, **STRAWBERRY, seed=seed)).values()
         pixels = images.decode(sealed.data, max_pixels=1 << 20).pixels
         answer = ask(bench, Ask("ask", starter, images.encode_preview(pixels, 75), steps=10))["ask"]
