@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -18,6 +19,13 @@ _SCHEDULERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "DDIM": ("DDIMScheduler", {"clip_sample": False}),
     "UniPC": ("UniPCMultistepScheduler", {}),
 }
+
+
+def pipeline(model: Path) -> Any:
+    """The model in that folder as diffusers opens it, float32, without progress bars."""
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(model, dtype=torch.float32)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
 def scheduler(sampler: str, config: Mapping[str, Any]) -> Any:

@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
 
 from backend.models.catalog import Catalog
 from backend.models.loader import load
@@ -58,8 +57,7 @@ def verdicts(short: bool = False) -> list[Verdict]:
     clock = _Clock(info)
     studio = Studio(partial(load, device=CPU, dtype=torch.float32), watch=clock.step)
     clock.unet = studio.memory.get(info).unet
-    stock: Any = StableDiffusionPipeline.from_pretrained(STARTER, dtype=torch.float32)
-    stock.set_progress_bar_config(disable=True)
+    stock = _stock.pipeline(STARTER)
     requests = [
         request(info, prompt, steps, sampler, cfg, 100 + number)
         for number, (prompt, steps, sampler, cfg) in enumerate(MIXED)

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import EulerDiscreteScheduler, StableDiffusionPipeline
+from diffusers import EulerDiscreteScheduler
 from PIL import Image
 
 from backend.types import Record
+from benchmarks import _stock
 from benchmarks._pairs import compare
 from webui.compose import open_services
 from webui.options import STARTER, read_settings
@@ -31,9 +32,8 @@ LEAST_PSNR = 30.0
 
 
 def main() -> int:
-    stock = StableDiffusionPipeline.from_pretrained(STARTER, dtype=torch.float32)
+    stock = _stock.pipeline(STARTER)
     stock.scheduler = EulerDiscreteScheduler.from_config(stock.scheduler.config)
-    stock.set_progress_bar_config(disable=True)
     with (
         tempfile.TemporaryDirectory() as folder,
         open_services(read_settings(data=Path(folder)), principal_source="cli") as services,

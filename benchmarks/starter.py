@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
 from transformers import CLIPTokenizer
 
 from backend.models.catalog import Catalog
@@ -44,16 +43,9 @@ def untrained(folder: Path) -> Path:
     """A starter of 256 pixels with random weights, written to `folder`."""
     torch.manual_seed(0)
     shape = geometry.FULL
-    StableDiffusionPipeline(
-        vae=geometry.autoencoder(shape=shape),
-        text_encoder=export.text_encoder(geometry.text_tower(shape=shape)),
-        tokenizer=CLIPTokenizer.from_pretrained(STARTER / "tokenizer"),
-        unet=geometry.denoiser(shape=shape),
-        scheduler=geometry.scheduler(shape),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    ).save_pretrained(folder)
+    parts = geometry.autoencoder(shape=shape), geometry.text_tower(shape=shape)
+    tokenizer = CLIPTokenizer.from_pretrained(STARTER / "tokenizer")
+    export.pipeline(*parts, tokenizer, geometry.denoiser(shape=shape), shape).save_pretrained(folder)
     return folder
 
 
@@ -61,8 +53,7 @@ def measure(model: Path) -> bool:
     """Prints a line for each number of steps; whether every goal in seconds is held."""
     info = Catalog((model,), ()).find(model.name)
     studio = Studio(partial(load, device=CPU, dtype=torch.float32))
-    stock: Any = StableDiffusionPipeline.from_pretrained(model, dtype=torch.float32)
-    stock.set_progress_bar_config(disable=True)
+    stock = _stock.pipeline(model)
     held = True
     for (steps, guidance), goal in GOALS.items():
         asked = request(info, "a red apple, flat style", steps, "Euler", guidance, 7)

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -38,6 +38,26 @@ def text_encoder(tower: CLIPTextModelWithProjection) -> CLIPTextModel:
     return encoder.eval()
 
 
+def pipeline(
+    vae: AutoencoderKL,
+    tower: CLIPTextModelWithProjection,
+    tokenizer: CLIPTokenizer,
+    unet: UNet2DConditionModel,
+    shape: Geometry = SMALL,
+) -> StableDiffusionPipeline:
+    """The parts as a stock pipeline, without a checker of its own."""
+    return StableDiffusionPipeline(
+        vae=vae,
+        text_encoder=text_encoder(tower),
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=geometry.scheduler(shape),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+
+
 def assemble(work: Path, shape: Geometry = SMALL) -> StableDiffusionPipeline:
     """The pipeline from the checkpoints in `work`; a part that is not trained yet has random weights."""
     torch.manual_seed(0)
@@ -54,16 +74,7 @@ def assemble(work: Path, shape: Geometry = SMALL) -> StableDiffusionPipeline:
         view = lens.of(work)
         if view is not None:
             view.take_off(unet)
-    return StableDiffusionPipeline(
-        vae=autoencoder.load(work, shape),
-        text_encoder=text_encoder(tower),
-        tokenizer=tokenizer,
-        unet=unet.eval(),
-        scheduler=geometry.scheduler(shape),
-        safety_checker=None,
-        feature_extractor=None,
-        requires_safety_checker=False,
-    )
+    return pipeline(autoencoder.load(work, shape), tower, tokenizer, unet.eval(), shape)
 
 
 def preview_map(latents: Tensor, pictures: Tensor, *, ridge: float = 1.0) -> dict[str, Tensor]:
@@ -98,12 +109,12 @@ def write(work: Path, target: Path, *, shape: Geometry = SMALL) -> int:
     old = target.with_name(target.name + ".old")
     for leftover in (draft, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    pipeline = assemble(work, shape)
+    assembled = assemble(work, shape)
     preview = measure_preview_map(work, shape)
     limit = FULL_LIMIT if shape.learned else LIMIT
-    pipeline.to(dtype=torch.float16)
-    pipeline.save_pretrained(draft, safe_serialization=True)
-    geometry.save_tokenizer(pipeline.tokenizer, draft / "tokenizer")
+    assembled.to(dtype=torch.float16)
+    assembled.save_pretrained(draft, safe_serialization=True)
+    geometry.save_tokenizer(assembled.tokenizer, draft / "tokenizer")
     # Transformers would load its part as fp16, diffusers its parts as float32: say float32 for all.
     config = draft / "text_encoder" / "config.json"
     config.write_text(config.read_text().replace('"float16"', '"float32"'))
