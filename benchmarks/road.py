@@ -58,12 +58,12 @@ def main() -> int:
 
         record = ours()
         theirs()
-        data = service.file(record.id).read_bytes()
+        data = service.file(record.id, services.principal).read_bytes()
         report = service.verify(data)
         shown = (report.c2pa.state, report.watermark.found, report.history.match)
         if shown != ("valid", True, "exact"):
             raise SystemExit(f"gate: the sealed picture reads {shown}")
-        psnr = _psnr(service.file(record.id), Path(folder) / "theirs.png")
+        psnr = _psnr(service.file(record.id, services.principal), Path(folder) / "theirs.png")
         if psnr < LEAST_PSNR:
             raise SystemExit(f"gate: {psnr:.1f} dB between the two pictures")
         print(f"gate: valid, mark found (p {report.watermark.p_value:.0e}), exact match; {psnr:.1f} dB to theirs")
